@@ -1,5 +1,5 @@
 """Batches while Spark starts: the lake actor's own process runs the tasks, so that the lake is back before Spark is
-([ADR 28](docs/adr/0028-bridge-while-spark-starts.md)).
+([ADR 27](docs/adr/0027-bridge-while-spark-starts.md)).
 
 They are batches like all others: planned, written and committed by the same `BatchWriter`, with the function that Spark's workers run.
 """
