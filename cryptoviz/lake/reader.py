@@ -153,11 +153,11 @@ class Lake:
         return Rows(self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters, self._store).fetch()))
 
     def stream(
-        self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS, memory_bytes: int = lake_sql.MEMORY_BYTES
+        self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS, memory_bytes: int | None = None
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """As `query`, for results larger than memory: the schema, and an iterator of record batches of about `rows` rows.
 
-        `memory_bytes`: of DuckDB.
+        `memory_bytes`: of DuckDB, which then writes no temporary files.
         """
         when = moment(as_of, "as_of")
         return self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters, self._store, memory_bytes).stream(rows))

@@ -33,13 +33,18 @@ Sources = Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]]
 """Functions that define a relation in a connection, by relation name."""
 
 
-def connect(memory_bytes: int = MEMORY_BYTES) -> duckdb.DuckDBPyConnection:
-    """An in-memory database, UTC, without access to files, network, extensions, settings or Python variables."""
+def connect(memory_bytes: int | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory database, UTC, without access to files, network, extensions, settings or Python variables.
+
+    With `memory_bytes` it also writes no temporary files: what needs more memory fails. Without, the limit is 1 GB.
+    """
     connection = duckdb.connect(":memory:", config={"enable_external_access": "false", "python_enable_replacements": "false"})
     connection.execute("SET TimeZone = 'UTC'")
     for name in ("autoinstall_known_extensions", "autoload_known_extensions", "allow_community_extensions"):
         connection.execute(f"SET {name} = false")
-    connection.execute(f"SET memory_limit = '{memory_bytes}B'")
+    connection.execute(f"SET memory_limit = '{MEMORY_BYTES if memory_bytes is None else memory_bytes}B'")
+    if memory_bytes is not None:
+        connection.execute("SET temp_directory = ''")
     connection.execute("SET lock_configuration = true")
     return connection
 
@@ -76,10 +81,10 @@ class Query:
                 yield batch
 
 
-def run(sql: str, sources: Sources, parameters: Parameters = None, store: str = "", memory_bytes: int = MEMORY_BYTES) -> Query:
+def run(sql: str, sources: Sources, parameters: Parameters = None, store: str = "", memory_bytes: int | None = None) -> Query:
     """Prepare one SELECT; only the sources that it mentions are defined. `store`: endpoint of their object store, for errors.
 
-    `memory_bytes`: of DuckDB.
+    `memory_bytes`: as in `connect`.
 
     Raises:
         QueryError: not a single read-only statement; an error of DuckDB, with its message and the position in `line` and `column`; or a column of a

@@ -162,7 +162,7 @@ def test_a_lost_server_is_said_and_its_return_reloads_the_page(app_context: AppC
     with serving(app_context) as url:
         seen = open_page(f"{url}?coin=solana&tf=5m")
         page = seen.page
-        eventually(lambda: len(app_context.wakeups) == 1)
+        eventually(lambda: len(app_context.wakeups) == 1, 60)
     page.locator(".cv-server-lost").wait_for(state="visible")
     assert page.locator(".cv-price").first.is_visible()
     before = seen.navigations

@@ -48,7 +48,7 @@ def test_topics_show_the_brokers_offsets_and_a_record(market: Stack, open_page: 
     words = str(shown.text_content())
     assert '"asset_id": "solana"' in words
     assert f'"tick_ts": {now_tick + 2000}' in words
-    page.get_by_label("Start", exact=True).last.select_option("offset")
+    page.locator("#cv-page-topics select[name=start]").select_option("offset")
     page.get_by_label("Offset or time").fill("-5")
     page.get_by_role("button", name="Browse").click()
     until_shown(page, ".cv-records-place", "whole number")

@@ -48,9 +48,9 @@ def test_pages_that_were_closed_leave_nothing_behind(
     monkeypatch.setattr(Session, "__init__", noted)
     for _ in range(PAGES):
         page = open_page(served).page
-        eventually(lambda: len(app_context.wakeups) >= 1, timeout_s=20)
+        eventually(lambda: len(app_context.wakeups) >= 1, timeout_s=60)
         page.close()
-        eventually(lambda: len(app_context.wakeups) == 0, timeout_s=20)
+        eventually(lambda: len(app_context.wakeups) == 0, timeout_s=60)
     assert len(sessions) >= PAGES
 
     def gone() -> bool:

@@ -363,8 +363,8 @@ def test_a_function_runs_on_each_other_node_that_is_alive(monkeypatch: pytest.Mo
 
 
 def test_no_other_module_calls_ray_actors() -> None:
-    """Names of Ray that each module of the product uses. `cluster` reads the folders of Ray's session; `ray_head` is Ray's command line;
-    `cluster_nodes` extends the list of nodes of Ray's autoscaler.
+    """Names of Ray that each module of the product uses. `cluster` reads the folders of Ray's session; `ray_head` is Ray's command line, and
+    `ray_dashboard` its dashboard; `cluster_nodes` extends the list of nodes of Ray's autoscaler.
     """
     found: dict[str, set[str]] = {}
     for folder in ("cryptoviz", "actors", "spark_jobs", "control", "dashboard", "market", "scripts", "examples"):
@@ -376,6 +376,7 @@ def test_no_other_module_calls_ray_actors() -> None:
     assert found == {
         "control/cluster_nodes.py": {"ClusterState", "get_lock_path", "get_state_path"},
         "control/controller.py": {"ray.get_runtime_context"},
+        "control/ray_dashboard.py": {"handle"},
         "control/ray_head.py": {"internal_kv", "node", "ray_constants", "scripts", "services"},
         "spark_jobs/streaming/cluster.py": {"ray._private"},
         "spark_jobs/streaming/executor_nodes.py": {"RayError", "ray.nodes"},
