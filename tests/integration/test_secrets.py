@@ -53,7 +53,10 @@ CANARIES = {
     "proxy": "canary-proxy-42-e9",
     "maven": "canary-maven-17-c4",
     "tracing": "canary-tracing-55-d1",
+    "refill": "canary-refill-19-b4",
 }
+NO_USER = {"s3.endpoint", "tracing.endpoint", "streams.venue.stream_url"}
+"""Addresses that are refused with a user or password in them."""
 # Another home of the same user: passwords that are wrong for the running engines, and an address with a password.
 WRONG = {name: f"canary-wrong-{name}-2f" for name in ("kafka", "s3", "redis", "endpoint")}
 PLANTED = "planted-7d20e6b1"
@@ -122,6 +125,7 @@ def canary_environment(home: Path, market: ReplayMarket, echo: Echo) -> dict[str
             "CRYPTOVIZ_S3__SECRET_KEY": CANARIES["s3"],
             "CRYPTOVIZ_REDIS__PASSWORD": CANARIES["redis"],
             "CRYPTOVIZ_KAFKA__SASL_PASSWORD": CANARIES["kafka"],
+            "CRYPTOVIZ_STREAMS__VENUE__KRAKEN__REFILL_URL": f"https://user:{CANARIES['refill']}@127.0.0.1:9",
             "CRYPTOVIZ_TRACING__ENDPOINT": "http://127.0.0.1:9",  # no receiver
             "CRYPTOVIZ_TRACING__HEADERS": json.dumps({"authorization": CANARIES["tracing"]}),
         }
@@ -226,7 +230,7 @@ def test_every_credential_of_the_settings_has_a_canary(whole: Whole, monkeypatch
         trees.append(load_settings())
     assert "CRYPTOVIZ_S3__ENDPOINT is " in whole.said["refused address: config"]
     canaries = [*CANARIES.values(), *WRONG.values()]
-    assert {path for tree in trees for path in places_of(canaries, tree)} == set(secret_fields(Settings)) - {"s3.endpoint", "tracing.endpoint"}
+    assert {path for tree in trees for path in places_of(canaries, tree)} == set(secret_fields(Settings)) - NO_USER
 
 
 def test_no_canary_shows_in_any_output(look: Look) -> None:
