@@ -160,9 +160,10 @@ def test_the_first_prices_need_no_library(app_context: AppContext, served: str, 
 
 def test_a_lost_server_is_said_and_its_return_reloads_the_page(app_context: AppContext, open_page: Opener) -> None:
     with serving(app_context) as url:
+        without_pages = len(app_context.wakeups)
         seen = open_page(f"{url}?coin=solana&tf=5m")
         page = seen.page
-        eventually(lambda: len(app_context.wakeups) == 1, 60)
+        eventually(lambda: len(app_context.wakeups) == without_pages + 1, 60)
     page.locator(".cv-server-lost").wait_for(state="visible")
     assert page.locator(".cv-price").first.is_visible()
     before = seen.navigations
