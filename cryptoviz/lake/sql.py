@@ -38,13 +38,12 @@ def connect(memory_bytes: int | None = None) -> duckdb.DuckDBPyConnection:
 
     With `memory_bytes` it also writes no temporary files: what needs more memory fails. Without, the limit is 1 GB.
     """
-    connection = duckdb.connect(":memory:", config={"enable_external_access": "false", "python_enable_replacements": "false"})
+    no_files = {} if memory_bytes is None else {"temp_directory": ""}
+    connection = duckdb.connect(":memory:", config={"enable_external_access": "false", "python_enable_replacements": "false", **no_files})
     connection.execute("SET TimeZone = 'UTC'")
     for name in ("autoinstall_known_extensions", "autoload_known_extensions", "allow_community_extensions"):
         connection.execute(f"SET {name} = false")
     connection.execute(f"SET memory_limit = '{MEMORY_BYTES if memory_bytes is None else memory_bytes}B'")
-    if memory_bytes is not None:
-        connection.execute("SET temp_directory = ''")
     connection.execute("SET lock_configuration = true")
     return connection
 

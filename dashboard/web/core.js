@@ -261,7 +261,7 @@
     document.querySelector(".cv-server-lost").hidden = false
     const ask = async () => {
       try {
-        const answer = await fetch("healthz", {cache: "no-store"})
+        const answer = await fetch("healthz", {cache: "no-store", signal: AbortSignal.timeout(15000)})
         if (answer.ok) {
           reloads(Math.min(6, reloads() + 1))
           return location.reload()
@@ -270,6 +270,13 @@
       setTimeout(ask, 1000)
     }
     setTimeout(ask, 500 * 2 ** reloads())
+  }
+
+  // Until the channel is open nothing tells that the server has ended.
+  const watch = async () => {
+    if (channel || lost) return
+    try { if (!(await fetch("healthz", {cache: "no-store", signal: AbortSignal.timeout(15000)})).ok) return lose() } catch { return lose() }
+    setTimeout(watch, 3000)
   }
 
   // ---- A moment, by the chosen clock: <cv-time data-ms="UTC epoch ms">.
@@ -288,6 +295,7 @@
   cv.start = () => {
     for (const [name, content] of Object.entries(first.parts)) cv.show(name, content)
     write(false)
+    setTimeout(watch, 3000)
     const load = () => {
       const options = make("script", "", '{"shimMode": true}', {type: "esms-options"})
       const script = make("script", "", undefined, {src: first.libraries})

@@ -158,22 +158,6 @@ def test_the_first_prices_need_no_library(app_context: AppContext, served: str, 
     page.locator(".cv-server-lost").wait_for(state="visible")
 
 
-def test_a_lost_server_is_said_and_its_return_reloads_the_page(app_context: AppContext, open_page: Opener) -> None:
-    with serving(app_context) as url:
-        without_pages = len(app_context.wakeups)
-        seen = open_page(f"{url}?coin=solana&tf=5m")
-        page = seen.page
-        eventually(lambda: len(app_context.wakeups) == without_pages + 1, 60)
-    page.locator(".cv-server-lost").wait_for(state="visible")
-    assert page.locator(".cv-price").first.is_visible()
-    before = seen.navigations
-    with serving(app_context):
-        eventually(lambda: seen.navigations > before, 30)
-        page.locator(".cv-server-lost").wait_for(state="hidden")
-        until_shown(page, ".cv-quote-name", "Solana")
-        assert page.evaluate("location.search") == "?coin=solana&tf=5m"
-
-
 def test_texts_and_numbers_are_french_when_asked(app_context: AppContext, served: str, open_page: Opener) -> None:
     page = open_page(f"{served}?lang=fr").page
     assert page.locator("html").get_attribute("lang") == "fr"
