@@ -5,8 +5,7 @@ of the last transaction, and owner. Kafka commits or aborts both together, so th
 transaction, whatever other producers write to the topic (docs/adr/0008-progress-travels-with-the-transaction.md).
 
 Kafka reports two causes of fencing alike: a successor took over, or the transaction timed out because the process was paused or the broker slow. A
-producer therefore *claims* the id with a first transaction. After fencing it reads the claim: if the claim is its own, it reconnects; otherwise it
-stops.
+producer therefore *claims* the id with a first transaction. After fencing it reads the claim: if it is its own, it reconnects, otherwise it stops.
 """
 
 from __future__ import annotations
@@ -64,9 +63,7 @@ class Fenced(TerminalError):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Progress stored by the last transaction of a transactional id. `position`: set by the caller; None before the first publication. `leaps`: also
-    set by the caller; the numbers below `position` that were passed over (`actors.taken_ticks`).
-    """
+    """Stored by the last transaction of an id. Callers set `position` (None before the first) and `leaps`, as `actors.taken_ticks` says."""
 
     position: int | None
     identity: str

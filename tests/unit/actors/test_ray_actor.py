@@ -363,9 +363,7 @@ def test_a_function_runs_on_each_other_node_that_is_alive(monkeypatch: pytest.Mo
 
 
 def test_no_other_module_calls_ray_actors() -> None:
-    """Names of Ray that each module of the product uses. `cluster` reads the folders of Ray's session; `ray_head` is Ray's command line, and
-    `ray_dashboard` its dashboard; `cluster_nodes` extends the list of nodes of Ray's autoscaler.
-    """
+    """Names of Ray that each module uses: `cluster` reads its folders, `cluster_nodes` extends its autoscaler's list, others run its programs."""
     found: dict[str, set[str]] = {}
     for folder in ("cryptoviz", "actors", "spark_jobs", "control", "dashboard", "market", "scripts", "examples"):
         for path in (ROOT / folder).rglob("*.py"):
