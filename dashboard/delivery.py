@@ -116,7 +116,7 @@ class Delivery:
         return not self._marks.outstanding
 
     def restart(self) -> None:
-        """The browser has begun anew: what was in flight is lost."""
+        """The browser has begun again: what was in flight is lost."""
         self._marks.forget()
 
     def mark(self) -> str:

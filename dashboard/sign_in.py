@@ -50,7 +50,7 @@ log = get_logger("dashboard")
 
 
 def back_to(query: str) -> str:
-    """Address of the page with the same deep link. Built anew, so that nothing can lead elsewhere."""
+    """Address of the page with the same deep link. Built from known parts, so that nothing can lead elsewhere."""
     pairs = parse_qsl(query[:_MAX_QUERY], max_num_fields=16) if query.isascii() else []
     return f"/?{urlencode(pairs)}" if pairs else "/"
 

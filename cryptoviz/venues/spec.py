@@ -43,7 +43,7 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """Limits of connections, as documented, and how their life is told.
+    """Limits of connections, as documented, and how the end of one is noticed.
 
     Attributes:
         symbols_per_connection: the most that one connection should carry.

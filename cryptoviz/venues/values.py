@@ -29,7 +29,7 @@ def possible(moment_us: int, ingest_us: int) -> int | None:
 
 
 def us_of_count(count: int, ingest_us: int) -> int | None:
-    """Of a count since 1970 in s, ms, us or ns, told apart by its size, rounded down; None if it is impossible (see `possible`)."""
+    """Of a count since 1970 in s, ms, us or ns, recognized by its size, rounded down; None if it is impossible (see `possible`)."""
     for below, factor in _UNITS:
         if count < below:
             return possible(count * factor, ingest_us)

@@ -23,7 +23,7 @@ __all__ = ["KIND", "MarketsPage"]
 _HOUR_MS, _WEEK_MS = 3_600_000, 604_800_000
 _SPARK_TICKS = 180
 _SPARKS_MS = 30_000
-"""How often sparklines are drawn anew; the table appends the newest price itself."""
+"""How often sparklines are drawn again; the table appends the newest price itself."""
 
 
 class MarketsPage(Page):

@@ -255,27 +255,27 @@
       return Number(sessionStorage.getItem("cv.reloads") ?? 0)
     } catch { return 6 }
   }
+  const healthy = async () => {
+    try { return (await fetch("healthz", {cache: "no-store", signal: AbortSignal.timeout(15000)})).ok } catch { return false }
+  }
   const lose = () => {
     if (lost) return
     lost = true
     document.querySelector(".cv-server-lost").hidden = false
     const ask = async () => {
-      try {
-        const answer = await fetch("healthz", {cache: "no-store", signal: AbortSignal.timeout(15000)})
-        if (answer.ok) {
-          reloads(Math.min(6, reloads() + 1))
-          return location.reload()
-        }
-      } catch {}
+      if (await healthy()) {
+        reloads(Math.min(6, reloads() + 1))
+        return location.reload()
+      }
       setTimeout(ask, 1000)
     }
     setTimeout(ask, 500 * 2 ** reloads())
   }
 
-  // Until the channel is open nothing tells that the server has ended.
+  // Until the channel is open nothing else says that the server has ended.
   const watch = async () => {
     if (channel || lost) return
-    try { if (!(await fetch("healthz", {cache: "no-store", signal: AbortSignal.timeout(15000)})).ok) return lose() } catch { return lose() }
+    if (!(await healthy()) && !channel) return lose()
     setTimeout(watch, 3000)
   }
 

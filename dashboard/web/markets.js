@@ -40,7 +40,7 @@
     Object.assign(held.dataset, {asset: row.asset, price: String(row.price), tick: row.tick})
     if (before && before.currency === row.currency && before.price !== row.price) {
       held.classList.remove("cv-flash-up", "cv-flash-down")
-      void held.offsetWidth // starts the animation anew
+      void held.offsetWidth // starts the animation again
       held.classList.add(row.price > before.price ? "cv-flash-up" : "cv-flash-down")
     }
   }
@@ -175,7 +175,7 @@
   cv.part("sparks", found => {
     sparks.clear()
     for (const [asset, points] of Object.entries(found)) sparks.set(asset, points)
-    for (const [asset, row] of coins) coins.set(asset, {...row}) // drawn anew
+    for (const [asset, row] of coins) coins.set(asset, {...row}) // drawn again
     refresh()
   })
 

@@ -46,7 +46,7 @@ class Rig:
         return len(self.done) >= self.closed_after
 
     def call(self, most: int = 100) -> list[Any]:
-        """Ends of the batches, with the records that Spark was told last."""
+        """Ends of the batches, with the records that Spark was given last."""
         me = cast("Any", self)
         EachBatch(me, me, me, lambda batch_id: {ONE: batch_id}, lambda: self.done.append("hand over"), self.done.append, most).call(None, 10)
         return self.done
