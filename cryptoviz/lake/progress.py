@@ -16,7 +16,7 @@ from cryptoviz.errors import LakeError
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.schema import KAFKA_POSITION
 
-__all__ = ["METADATA_KEY", "Offsets", "Progress", "kept_offsets", "merge", "offset_app", "offsets_of_rows", "read_progress"]
+__all__ = ["METADATA_KEY", "Offsets", "Progress", "kept_offsets", "merge", "offset_app", "offsets_between", "offsets_of_rows", "read_progress"]
 
 METADATA_KEY = "cryptoviz"
 _VERSION = 1
@@ -66,6 +66,11 @@ def merge(before: Offsets, after: Offsets) -> dict[tuple[str, int], int]:
     for key, offset in after.items():
         merged[key] = max(offset, merged.get(key, 0))
     return merged
+
+
+def offsets_between(before: Offsets, after: Offsets) -> int:
+    """How far `after` is ahead, over its topic-partitions; those where it is behind count as equal, those that `before` lacks from 0."""
+    return sum(max(0, offset - before.get(key, 0)) for key, offset in after.items())
 
 
 def offset_app(topic_id: str, partition: int) -> str:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from cryptoviz.errors import LakeError
+from cryptoviz.lake.progress import offsets_between
 from cryptoviz.log import get_logger
 from cryptoviz.settings import KafkaSettings, LakeSettings
 from spark_jobs.streaming.batch import BatchWriter
@@ -66,7 +67,7 @@ class Bridge:
         Raises:
             CryptoVizError: as `BatchWriter.run`.
         """
-        if self._records_to(ends) > self._most:
+        if offsets_between(self._writer.position, ends) > self._most:
             return False
         self._batch(ends, again=True)
         return True
@@ -114,7 +115,7 @@ class Bridge:
         try:
             while not self._ended.is_set():
                 ends = self._kafka.ends(list(self._writer.position))
-                count = self._records_to(ends)
+                count = offsets_between(self._writer.position, ends)
                 if 0 < count <= self._most:
                     self._batch(ends)
                     batches, records = batches + 1, records + count
@@ -122,9 +123,6 @@ class Bridge:
         except Exception as error:  # noqa: BLE001 (whatever it is, Spark must not go on after it)
             self._error = error
         log.info("spark_took_over", batches=batches, records=records)
-
-    def _records_to(self, ends: Mapping[tuple[str, int], int]) -> int:
-        return sum(max(0, end - self._writer.position.get(key, 0)) for key, end in ends.items())
 
     def _batch(self, ends: Mapping[tuple[str, int], int], *, again: bool = False) -> None:
         whole, self._writer.engine_retry = self._writer.engine_retry, EngineRetry(self._ended, _RETRY_S)

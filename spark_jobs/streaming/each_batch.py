@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.lake.progress import merge
+from cryptoviz.lake.progress import merge, offsets_between
 from cryptoviz.log import get_logger
 from spark_jobs.streaming.batch import BatchWriter, Position
 from spark_jobs.streaming.kafka_admin import KafkaTopics
@@ -83,4 +83,4 @@ class EachBatch:
         except EngineUnavailable as error:
             log.debug("ends_unknown", error=str(error))
             return None
-        return ends if 0 < sum(ends[key] - offset for key, offset in position.items()) <= self._most else None
+        return ends if 0 < offsets_between(position, ends) <= self._most else None

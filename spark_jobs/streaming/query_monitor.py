@@ -18,6 +18,7 @@ from pyspark.sql.streaming import StreamingQueryListener
 
 from cryptoviz.components import Probe
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.lake.progress import offsets_between
 from cryptoviz.log import get_logger
 from cryptoviz.masking import clip
 from spark_jobs.streaming.batch import BatchWriter
@@ -217,7 +218,7 @@ class QueryMonitor:
         """Returns whether Kafka's end offsets or partitions differ from those of the last batch."""
         position = self._writer.position
         ends = self._kafka.ends(list(position), _LAG_TIMEOUT_S)
-        self._lag = sum(max(0, end - position[key]) for key, end in ends.items())
+        self._lag = offsets_between(position, ends)
         self._measured_s = time.monotonic()
         if self._measured_s - self._described_s >= _PARTITIONS_EVERY_S:
             self._partitions = sum(count for _, count in self._kafka.describe(_LAG_TIMEOUT_S).values())
