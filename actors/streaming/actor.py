@@ -23,9 +23,10 @@ from actors.streaming.socket import OpenSocket, open_socket
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.components import PER_INSTRUMENT, Probe, stream_name
 from cryptoviz.errors import EngineUnavailable, FrameError
+from cryptoviz.kafka import producer_id
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.log_files import log_to_file
-from cryptoviz.settings import Settings
+from cryptoviz.settings import KafkaSettings, Settings
 from cryptoviz.tls import trust
 from cryptoviz.venues.base import StreamVenue
 from cryptoviz.venues.events import Heartbeat, Trades
@@ -56,9 +57,9 @@ def instruments_of(venue: StreamVenue, settings: Settings, shard: int) -> list[I
     return found[shard :: settings.streams.shards]
 
 
-def transactional_id(venue: str, shard: int) -> str:
+def transactional_id(kafka: KafkaSettings, venue: str, shard: int) -> str:
     """Of a shard's producer: a successor fences it."""
-    return f"cryptoviz-stream-{venue}-{shard}"
+    return producer_id(f"stream-{venue}-{shard}", kafka.trades_topic)
 
 
 class _InLoop:
@@ -132,7 +133,7 @@ class StreamActor:
         self._core = StreamCore(venue.spec, instruments_of(venue, settings, self._shard), self._clock, utc_us)
         kafka = settings.kafka
         transport = KafkaTransport(
-            kafka, kafka.trades_topic, transactional_id(self._name, self._shard), PublishedTransactions(), audit_topic=kafka.trade_gaps_topic
+            kafka, kafka.trades_topic, transactional_id(kafka, self._name, self._shard), PublishedTransactions(), audit_topic=kafka.trade_gaps_topic
         )
         # Without a limit of its own: the gate bounds it by trades, and nothing may be dropped.
         self._publisher = Publisher(component, transport, 2**31, _InLoop(asyncio.get_running_loop(), self), together=_TOGETHER)

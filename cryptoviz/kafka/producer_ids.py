@@ -6,7 +6,7 @@ from cryptoviz.settings import KafkaSettings
 
 __all__ = ["producer_id"]
 
-_USUAL_TOPICS = frozenset({KafkaSettings.model_fields[name].default for name in ("raw_topic", "stream_topic")})
+_USUAL_TOPICS = frozenset({KafkaSettings.model_fields[name].default for name in ("raw_topic", "stream_topic", "trades_topic")})
 
 
 def producer_id(role: str, topic: str) -> str:
