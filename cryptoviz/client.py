@@ -63,12 +63,22 @@ class _Client(Generic[C]):
         self._channel: C = self._channel_type(options)
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, timeout_s: float = _DEFAULT_TIMEOUT_S, retry: Retry | None = Retry()) -> Self:  # noqa: B008
-        """A client with address, token and certificates from the settings."""
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        address: str | None = None,
+        token: str | None = None,
+        token_file: Path | None = None,
+        timeout_s: float = _DEFAULT_TIMEOUT_S,
+        retry: Retry | None = Retry(),  # noqa: B008 (immutable)
+    ) -> Self:
+        """A client with address, token and certificates from the settings, except for those that are given."""
         control = settings.control
         return cls(
-            control.address,
-            token_file=settings.token_file,
+            address or control.address,
+            token=token,
+            token_file=token_file or settings.token_file,
             root_certificates=control.tls_cert,
             timeout_s=timeout_s,
             retry=retry,

@@ -9,6 +9,7 @@
     │   └── QueueFull               a bounded queue is full
     └── TerminalError           a retry cannot succeed: settings, data or an external system must be changed
         ├── SettingsError           a setting is missing or invalid
+        │   └── UsageError              an argument of a command is not valid
         ├── SpecError               a fact of a provider's `ProviderSpec` is not valid; also a ValueError
         ├── MissingExtra            packages of an extra of `cryptoviz` are not installed
         ├── PreflightError          the machine does not meet a requirement (port, disk, memory, Java)
@@ -217,6 +218,10 @@ class SettingsError(TerminalError):
     settings: tuple[str, ...] = ()
     asset: str = ""
     near: tuple[str, ...] = ()
+
+
+class UsageError(SettingsError):
+    """An argument of a command is not valid; `setting` names it."""
 
 
 class SpecError(TerminalError, ValueError):

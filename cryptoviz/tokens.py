@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from cryptoviz.errors import SettingsError
+from cryptoviz.errors import SettingsError, UsageError
 from cryptoviz.private import require_own_file, write_private
 
 __all__ = ["MAX_TOKENS", "OWNER", "NamedToken", "Role", "TokenFile", "digest_of", "new_token"]
@@ -91,7 +91,7 @@ class TokenFile:
         """Add a token and return it: it is stored nowhere. Raises SettingsError: the name is invalid or taken, or there are too many."""
         if name == OWNER or not _NAME.fullmatch(name):
             text = f"is {name[:64]!r}: valid are 1 to 32 of a-z, 0-9, `-`, `_`, `.`, beginning with a letter or digit, except {OWNER!r}"
-            raise SettingsError(f"NAME {text}", setting="NAME")
+            raise UsageError(f"NAME {text}", setting="NAME")
         token = new_token()
 
         def changed(tokens: tuple[NamedToken, ...]) -> tuple[NamedToken, ...]:

@@ -25,9 +25,8 @@ async def main() -> int:
     parser.add_argument("--no-follow", action="store_true", help="end after them")
     options = parser.parse_args()
     settings = load_settings("demo" if options.demo else "live")
-    address, token_file = options.address or settings.control.address, options.token_file or settings.token_file
 
-    async with AsyncControlClient(address, token_file=token_file) as control:
+    async with AsyncControlClient.from_settings(settings, address=options.address, token_file=options.token_file) as control:
 
         async def follow(name: str) -> None:
             async for line in control.tail_logs(name, options.lines, follow=not options.no_follow):

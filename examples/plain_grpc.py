@@ -18,11 +18,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--address", default="127.0.0.1:50051")
     parser.add_argument("--token-file", type=Path, required=True)
+    parser.add_argument("--tls-cert", type=Path, help="certificate of the service, if it has TLS (default: plain text)")
     options = parser.parse_args()
-    metadata = (("authorization", f"Bearer {options.token_file.read_text().strip()}"),)
+    try:
+        metadata = (("authorization", f"Bearer {options.token_file.read_text().strip()}"),)
+        certificate = options.tls_cert.read_bytes() if options.tls_cert else None
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
 
     # gRPC takes `http_proxy` of the shell for every address, also for one on this machine.
-    with grpc.insecure_channel(options.address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    settings = [("grpc.enable_http_proxy", 0)]
+    if certificate is None:
+        channel = grpc.insecure_channel(options.address, options=settings)
+    else:
+        channel = grpc.secure_channel(options.address, grpc.ssl_channel_credentials(certificate), options=settings)
+    with channel:
         stub = control_pb2_grpc.ControlServiceStub(channel)
         try:
             pipeline = stub.ListComponents(control_pb2.ListComponentsRequest(), timeout=5, metadata=metadata).pipeline

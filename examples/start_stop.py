@@ -1,6 +1,7 @@
 """Stop a component, see it stopped, start it again: `python examples/start_stop.py scraper/coingecko`.
 
-Needs a running pipeline (`make demo`). Address and token are found in the settings; give both to control another user's pipeline.
+Needs a running pipeline (`make demo`). Address, token and certificates are found in the settings; give address and token to control another user's
+pipeline.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main() -> int:
     options = parser.parse_args()
     settings = load_settings("demo" if options.demo else "live")
 
-    with ControlClient(options.address or settings.control.address, token_file=options.token_file or settings.token_file) as control:
+    with ControlClient.from_settings(settings, address=options.address, token_file=options.token_file) as control:
         try:
             control.stop(options.component)
             _wait(control, options.component, ComponentState.STOPPED, options.timeout)

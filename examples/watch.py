@@ -23,9 +23,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=0, help="end after so many states (default: never)")
     options = parser.parse_args()
     settings = load_settings("demo" if options.demo else "live")
-    address, token_file = options.address or settings.control.address, options.token_file or settings.token_file
+    retry = Retry(reconnect_s=options.reconnect)
 
-    with ControlClient(address, token_file=token_file, retry=Retry(reconnect_s=options.reconnect)) as control:
+    with ControlClient.from_settings(settings, address=options.address, token_file=options.token_file, retry=retry) as control:
         try:
             for seen, pipeline in enumerate(control.watch(), 1):
                 _show(pipeline)

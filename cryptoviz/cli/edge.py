@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from cryptoviz.errors import SettingsError
+from cryptoviz.errors import UsageError
 
 __all__ = ["abandon_output", "output_error", "prepare_streams", "require_text"]
 
@@ -31,11 +31,11 @@ def prepare_streams() -> None:
 
 
 def require_text(arguments: Sequence[str]) -> None:
-    """Raises SettingsError for an argument that is not valid text in this locale."""
+    """Raises UsageError for an argument that is not valid text in this locale."""
     for number, argument in enumerate(arguments, 1):
         if any("\ud800" <= character <= "\udfff" for character in argument):
             shown = os.fsencode(argument)
-            raise SettingsError(f"argument {number} is not UTF-8: {shown!r}", setting=f"argument {number}")
+            raise UsageError(f"argument {number} is not UTF-8: {shown!r}", setting=f"argument {number}")
 
 
 def output_error(error: OSError) -> str:

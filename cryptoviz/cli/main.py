@@ -13,13 +13,14 @@ import typer
 from cryptoviz.cli.command_table import FLAGS_OFF, LazyCommands
 from cryptoviz.cli.edge import abandon_output, output_error, prepare_streams, require_text
 from cryptoviz.cli.help_pages import ROOT_EPILOG
-from cryptoviz.errors import CryptoVizError, SettingsError
+from cryptoviz.errors import CryptoVizError, InvalidRequest, InvalidTime, UsageError
 from cryptoviz.log import print_masked
 from cryptoviz.masking import redact
 
 __all__ = ["app", "main"]
 
 _WRONG_CALL = 2
+_INVALID_ARGUMENTS = (UsageError, InvalidRequest, InvalidTime)
 
 app = typer.Typer(
     name="cryptoviz",
@@ -54,15 +55,12 @@ def main() -> None:
     prepare_streams()
     try:
         require_text(sys.argv[1:])
-    except SettingsError as error:
-        _fail(str(error), _WRONG_CALL)
-    try:
         try:
             app()
         finally:
             sys.stdout.flush()
     except CryptoVizError as error:
-        _fail(str(error), 1)
+        _fail(str(error), _WRONG_CALL if isinstance(error, _INVALID_ARGUMENTS) else 1)
     except OSError as error:
         abandon_output()
         _fail(redact(output_error(error)), 1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cryptoviz.errors import SettingsError
+from cryptoviz.errors import UsageError
 
 __all__ = ["Yes", "confirm", "given_options", "refuse_before_subcommand", "refuse_together"]
 
@@ -32,17 +32,17 @@ def given_options(context: typer.Context) -> list[str]:
 
 
 def refuse_together(context: typer.Context, option: str, *others: str) -> None:
-    """Raise SettingsError if `option` is given together with any of the others."""
+    """Raise UsageError if `option` is given together with any of the others."""
     found = given_options(context)
     both = next((other for other in others if other in found and option in found), None)
     if both is not None:
-        raise SettingsError(f"{option} and {both} contradict each other: valid is one of them", setting=both)
+        raise UsageError(f"{option} and {both} contradict each other: valid is one of them", setting=both)
 
 
 def refuse_before_subcommand(context: typer.Context) -> None:
-    """Raise SettingsError for options of a command group given before a subcommand, which would not receive them."""
+    """Raise UsageError for options of a command group given before a subcommand, which would not receive them."""
     found = given_options(context)
     if found:
         whole = f"{context.command_path} {context.invoked_subcommand}"
         text = f"{found[0]} before {context.invoked_subcommand!r} would count for nothing: valid is `{whole} {found[0]} ..`, where it has that option"
-        raise SettingsError(text, setting=found[0])
+        raise UsageError(text, setting=found[0])

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from cryptoviz.cli.cells import as_json, as_text, sayable
 from cryptoviz.cli.terminal import Format, TerminalSink, printable, terminal
-from cryptoviz.errors import QueryError, SettingsError
+from cryptoviz.errors import QueryError, SettingsError, UsageError
 
 __all__ = ["chosen_format", "write_rows"]
 
@@ -31,26 +31,24 @@ def chosen_format(form: Format | None, output: Path | None, option: str = "--out
     """The format named by `--format` or `--json`, else by the file extension, else a table.
 
     Raises:
-        SettingsError: `--json` together with another format; the extension is unknown without `--format` or contradicts it; a table was requested
+        UsageError: `--json` together with another format; the extension is unknown without `--format` or contradicts it; a table was requested
             for a file.
     """
     if as_json:
         if form not in (None, Format.JSON):
-            raise SettingsError(f"--json and --format {form} contradict each other: valid is one of them", setting="--format")
+            raise UsageError(f"--json and --format {form} contradict each other: valid is one of them", setting="--format")
         form = Format.JSON
     if output is None:
         return form or Format.TABLE
     if form is Format.TABLE:
-        raise SettingsError(
-            f"{option} {output}: a table cannot be written to a file; use CSV, JSON or Parquet ({', '.join(_ENDINGS)})", setting=option
-        )
+        raise UsageError(f"{option} {output}: a table cannot be written to a file; use CSV, JSON or Parquet ({', '.join(_ENDINGS)})", setting=option)
     of_ending = _ENDINGS.get(output.suffix.lower())
     if form is None:
         if of_ending is None:
-            raise SettingsError(f"{option} {output}: valid extensions are {', '.join(_ENDINGS)}; or use --format", setting=option)
+            raise UsageError(f"{option} {output}: valid extensions are {', '.join(_ENDINGS)}; or use --format", setting=option)
         return of_ending
     if of_ending not in (None, form):
-        raise SettingsError(f"{option} {output} ends in {output.suffix}, but --format is {form}; change one of them", setting=option)
+        raise UsageError(f"{option} {output} ends in {output.suffix}, but --format is {form}; change one of them", setting=option)
     return form
 
 
@@ -58,12 +56,13 @@ def write_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: Forma
     """Write to `output` atomically, or to stdout.
 
     Raises:
-        SettingsError: Parquet without --output, or the file cannot be written.
+        UsageError: Parquet without --output, or --output is not a regular file.
+        SettingsError: the file cannot be written.
         QueryError: the format cannot represent a column: unsupported type, time outside the calendar, duplicate name.
             Errors of `batches` are passed on.
     """
     if form is Format.PARQUET and output is None:
-        raise SettingsError("-format parquet requires --output FILE", setting="--output")
+        raise UsageError("--format parquet requires --output FILE", setting="--output")
     twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if twice and form in (Format.JSON, Format.NDJSON, Format.PARQUET):
         raise QueryError(f"{form} needs unique column names, but the result repeats {', '.join(map(repr, twice))}; rename with AS")
@@ -90,7 +89,7 @@ def _sink(output: Path | None) -> Iterator[IO[bytes]]:
     # A symbolic link is followed. A device or pipe is refused, because the rename would replace it by a file.
     output = output.resolve()
     if output.exists() and not output.is_file():
-        raise SettingsError(f"--output {output} is not a regular file; without --output the result goes to stdout", setting="--output")
+        raise UsageError(f"--output {output} is not a regular file; without --output the result goes to stdout", setting="--output")
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as sink:

@@ -219,7 +219,7 @@ def test_what_cannot_be_filled_is_said(demo: Demo) -> None:
         assert "exceeds the allowed time range" in ended.message
         assert NoHistory.__name__ not in ended.message
     refused = demo.cli("backfill", "--from", "2026-01-01T00:00:00", "--provider", "kraken")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "has no time zone" in refused.stderr
 
 

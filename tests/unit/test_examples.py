@@ -13,6 +13,7 @@ import pytest
 from cryptoviz.components import ComponentState
 from cryptoviz.log_files import log_path
 from cryptoviz.settings import load_settings
+from tests.support.certificates import authority, certificate
 from tests.support.control_fakes import small_table
 from tests.support.control_server import Serving, serving, serving_settings
 from tests.support.ports import free_port
@@ -98,6 +99,35 @@ def test_an_example_says_why_it_failed(name: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert address in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_examples_call_a_service_with_tls(tmp_path: Path) -> None:
+    signer = authority(tmp_path, "authority")
+    own, key = certificate(tmp_path, "service", signer)
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(own.read_bytes() + signer.read_bytes())
+    arguments = {
+        "start_stop.py": ["page"],
+        "watch.py": ["--count", "1"],
+        "async_logs.py": ["--no-follow"],
+        "plain_grpc.py": ["--tls-cert", str(chain)],
+    }
+    assert arguments.keys() == SCRIPTS.keys()
+    with serving(tmp_path / "home", tls_cert=chain, tls_key=key) as here:
+        for name, own_arguments in arguments.items():
+            command = [sys.executable, str(EXAMPLES / name), "--address", here.address, "--token-file", str(here.settings.token_file), *own_arguments]
+            environment = os.environ | {"CRYPTOVIZ_CONTROL__TLS_CERT": str(chain), "CRYPTOVIZ_CONTROL__TLS_KEY": str(key)}
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+            assert (name, done.returncode, done.stderr) == (name, 0, "")
+
+
+def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
+    for name in SCRIPTS:
+        command = [sys.executable, str(EXAMPLES / name), "--token-file", str(tmp_path / "none")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert str(tmp_path / "none") in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_the_watch_goes_on_over_a_restart_of_the_service(tmp_path: Path) -> None:

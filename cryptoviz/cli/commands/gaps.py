@@ -17,7 +17,7 @@ from cryptoviz.cli.commands.operations import run_operation
 from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState
-from cryptoviz.errors import SettingsError
+from cryptoviz.errors import UsageError
 from cryptoviz.gaps import Gap, GapState
 from cryptoviz.operations import BackfillArguments
 from cryptoviz.providers.registry import HISTORY_PROVIDERS
@@ -89,9 +89,9 @@ def _moment(text: str, option: str) -> int | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise SettingsError(f"{option} is {text!r}; use a time such as 2026-01-31T12:00:00Z", setting=option) from None
+        raise UsageError(f"{option} is {text!r}; use a time such as 2026-01-31T12:00:00Z", setting=option) from None
     if moment.tzinfo is None:
-        raise SettingsError(f"{option} is {text!r}, which has no time zone: append Z for UTC, or an offset such as +02:00", setting=option)
+        raise UsageError(f"{option} is {text!r}, which has no time zone: append Z for UTC, or an offset such as +02:00", setting=option)
     return round(moment.timestamp() * 1000)
 
 

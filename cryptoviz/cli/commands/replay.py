@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cryptoviz.cli.commands.operations import follow
-from cryptoviz.errors import SettingsError
+from cryptoviz.errors import UsageError
 from cryptoviz.operations import OperationState, OperationStatus, ReplayArguments, replay_key
 from cryptoviz.running_pipeline import control_client, running_settings
 from cryptoviz.settings import Settings
@@ -36,7 +36,7 @@ def replay(
     Exit code 0 if every field of every row is equal; 1 if a row differs, is missing or is extra, or the replay failed.
     """
     if out is not None and out.suffix != ".parquet":
-        raise SettingsError(f"--out {out}: the replayed rows are written as Parquet; use a name that ends in .parquet", setting="--out")
+        raise UsageError(f"--out {out}: the replayed rows are written as Parquet; use a name that ends in .parquet", setting="--out")
     settings = running_settings()
     with control_client(settings) as client:
         arguments = ReplayArguments(start_ms=_ms(start, "--from"), end_ms=_ms(end, "--to"), keep_rows=out is not None)

@@ -11,7 +11,7 @@ from rich.table import Table
 from cryptoviz.cli.options import Yes, confirm
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.clock import SystemClock
-from cryptoviz.errors import SettingsError
+from cryptoviz.errors import SettingsError, UsageError
 from cryptoviz.home import claim, require_own_home
 from cryptoviz.private import write_private
 from cryptoviz.running_pipeline import running_settings
@@ -92,7 +92,7 @@ def rotate(name: Name, demo: Demo = False, as_json: Json = False) -> None:
 def revoke(name: Name, yes: Yes = False, demo: Demo = False, as_json: Json = False) -> None:
     """Revoke a token. New calls with it are refused at once; running ones, such as watches, end within a second."""
     if name == OWNER:
-        raise SettingsError("commands use the owner's token: `cryptoviz tokens rotate owner` replaces it", setting="NAME")
+        raise UsageError("commands use the owner's token: `cryptoviz tokens rotate owner` replaces it", setting="NAME")
     settings = _settings(demo)
     confirm(f"Revoke the token {name!r}?", yes=yes)
     TokenFile(settings.home).revoke(name)

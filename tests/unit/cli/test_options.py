@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
+
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from cryptoviz.cli.commands import operations, providers
 from cryptoviz.cli.commands import query as data
-from cryptoviz.errors import SettingsError
+from cryptoviz.cli.main import main
+from cryptoviz.errors import UsageError
 
 
 @pytest.fixture
@@ -43,5 +48,30 @@ def app() -> typer.Typer:
 )
 def test_contradictions(app: typer.Typer, arguments: str, message: str) -> None:
     done = CliRunner().invoke(app, arguments.split())
-    assert isinstance(done.exception, SettingsError), done.output
+    assert isinstance(done.exception, UsageError), done.output
     assert done.exception.message == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("query 'SELECT 1' --format parquet", 2, "error: --format parquet requires --output FILE"),
+        ("query 'SELECT 1' --format csv --json", 2, "error: --json and --format csv contradict each other"),
+        ("query 'SELECT 1' --output /dev/null --format csv", 2, "error: --output /dev/null is not a regular file"),
+        ("query 'SELECT 1' --output /nowhere/x.csv", 1, "error: --output /nowhere/x.csv cannot be written"),
+        ("query 'SELEC 1'", 1, "error: Parser Error"),
+        ("tokens add ../x --role read", 2, "error: NAME is '../x': valid are 1 to 32"),
+        ("tokens revoke owner", 2, "error: commands use the owner's token"),
+        ("tokens revoke nobody --yes", 1, "error: no token 'nobody'"),
+        ("dead-letters --since yesterday", 2, "error: --since is 'yesterday': valid"),
+    ],
+    ids=["output-missing", "contradiction", "device", "folder-missing", "sql", "name", "owner", "unknown-name", "time"],
+)
+def test_exit_codes_tell_wrong_usage_from_other_errors(
+    arguments: str, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CRYPTOVIZ_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["cryptoviz", *shlex.split(arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err[: len(message)]) == (code, message)
