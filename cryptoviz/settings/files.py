@@ -41,6 +41,7 @@ def check_files(settings: Settings) -> None:
         if cert is not None and key is not None:
             _check_pair(f"CRYPTOVIZ_{prefix}_CERT", cert, f"CRYPTOVIZ_{prefix}_KEY", key)
     for setting, file in (
+        ("CRYPTOVIZ_CONTROL__TLS_CERT", control.tls_cert if control.tls_key is None else None),
         ("CRYPTOVIZ_CONTROL__TLS_CLIENT_CA", control.tls_client_ca),
         ("CRYPTOVIZ_ENGINES__CA_FILE", engines.ca_file),
         ("CRYPTOVIZ_KAFKA__SSL_CA_LOCATION", settings.kafka.ssl_ca_location),

@@ -230,6 +230,7 @@ class ControlSettings(_Section):
     tls_cert: File | None = None
     """Certificate of the service. Clients verify the service by it, so that it may be self-signed."""
     tls_key: File | None = None
+    """Private key of the service. Needed where the pipeline starts; commands on other machines verify the service without it."""
     tls_client_ca: File | None = None
     """Certificate authorities of the clients: with it, the service accepts only clients with a certificate of theirs, in addition to the token."""
     tls_client_cert: File | None = None
@@ -243,9 +244,10 @@ class ControlSettings(_Section):
 
     @model_validator(mode="after")
     def _tls_off_loopback(self) -> ControlSettings:
-        if not is_loopback(self.host) and (self.tls_cert is None or self.tls_key is None):
+        if not is_loopback(self.host) and self.tls_cert is None:
             what = f"CRYPTOVIZ_CONTROL__HOST is {self.host!r}, which others can reach"
-            raise ValueError(f"{what}: set CRYPTOVIZ_CONTROL__TLS_CERT and CRYPTOVIZ_CONTROL__TLS_KEY, or use {LOOPBACK}")
+            key = "where the pipeline starts, CRYPTOVIZ_CONTROL__TLS_KEY"
+            raise ValueError(f"{what}: set CRYPTOVIZ_CONTROL__TLS_CERT and, {key}, or use {LOOPBACK}")
         return self
 
 

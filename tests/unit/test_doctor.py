@@ -17,6 +17,7 @@ from cryptoviz.ownership import Fault
 from cryptoviz.settings import Settings, load_settings
 
 GB = 1024**3
+TLS = Path(__file__).parents[1] / "data" / "tls"
 
 
 @dataclass
@@ -213,6 +214,14 @@ def test_external_engines_need_no_embedded_files_and_must_be_reachable() -> None
     found = bad(machine, settings)
     assert [finding.setting for finding in found] == ["CRYPTOVIZ_S3__ENDPOINT", "CRYPTOVIZ_REDIS__URL"]
     assert "canary-password" not in str(found)
+
+
+def test_only_a_start_needs_the_key_of_the_control_service() -> None:
+    settings = load_settings(control={"host": "127.0.0.2", "tls_cert": TLS / "good.pem"})
+    (found,) = bad(MadeUp(), settings)
+    assert (found.level, found.setting) == (Level.FAIL, "CRYPTOVIZ_CONTROL__TLS_KEY")
+    assert "good.pem' without the private key" in found.detail
+    assert bad(MadeUp(), load_settings(control={"host": "127.0.0.2", "tls_cert": TLS / "good.pem", "tls_key": TLS / "good.pem"})) == []
 
 
 def test_a_start_waits_for_an_external_engine_that_is_late_but_not_for_one_whose_name_is_wrong() -> None:

@@ -116,7 +116,7 @@ def test_the_examples_call_a_service_with_tls(tmp_path: Path) -> None:
     with serving(tmp_path / "home", tls_cert=chain, tls_key=key) as here:
         for name, own_arguments in arguments.items():
             command = [sys.executable, str(EXAMPLES / name), "--address", here.address, "--token-file", str(here.settings.token_file), *own_arguments]
-            environment = os.environ | {"CRYPTOVIZ_CONTROL__TLS_CERT": str(chain), "CRYPTOVIZ_CONTROL__TLS_KEY": str(key)}
+            environment = os.environ | {"CRYPTOVIZ_CONTROL__TLS_CERT": str(chain)}
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
             assert (name, done.returncode, done.stderr) == (name, 0, "")
 

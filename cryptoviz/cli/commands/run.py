@@ -61,7 +61,9 @@ def down(demo: Demo = False, yes: Yes = False, as_json: Json = False) -> None:
     if as_json:
         echo_json({"stopped": stopped})
     else:
-        console.print("Stopped." if stopped else "Not running.")
+        console.print(
+            "Stopped." if stopped else f"Not running: no pipeline was started with the home {settings.home} on this machine.", soft_wrap=True
+        )
 
 
 def _end_leftovers(settings: Settings) -> int:

@@ -150,7 +150,7 @@ def test_unused_ports_may_be_equal() -> None:
         # Secrets without encryption.
         ({"tracing": {"endpoint": "http://receiver:4318", "headers": {"authorization": "canary-7"}}}, "CRYPTOVIZ_TRACING__HEADERS would be sent without encryption to the receiver of CRYPTOVIZ_TRACING__ENDPOINT: valid is https:// beyond loopback, or no headers"),
         # Incomplete pairs of settings.
-        ({"control": {"tls_cert": "/x/cert.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CERT is '/x/cert.pem' without CRYPTOVIZ_CONTROL__TLS_KEY: valid are both, or neither"),
+        ({"control": {"host": "192.0.2.7"}}, "CRYPTOVIZ_CONTROL__HOST is '192.0.2.7', which others can reach: set CRYPTOVIZ_CONTROL__TLS_CERT and, where the pipeline starts, CRYPTOVIZ_CONTROL__TLS_KEY, or use 127.0.0.1"),
         ({"control": {"tls_key": "/x/key.pem"}}, "CRYPTOVIZ_CONTROL__TLS_KEY is '/x/key.pem' without CRYPTOVIZ_CONTROL__TLS_CERT: valid are both, or neither"),
         ({"control": {"tls_client_cert": "/x/cert.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CLIENT_CERT is '/x/cert.pem' without CRYPTOVIZ_CONTROL__TLS_CLIENT_KEY: valid are both, or neither"),
         ({"control": {"tls_client_key": "/x/key.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CLIENT_KEY is '/x/key.pem' without CRYPTOVIZ_CONTROL__TLS_CLIENT_CERT: valid are both, or neither"),
@@ -199,9 +199,11 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return cert, key
 
 
-def test_only_a_certificate_with_its_key_is_accepted(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_key_is_that_of_its_certificate_and_commands_need_none(pair: tuple[Path, Path], tmp_path: Path) -> None:
     cert, key = pair
     assert load_settings(control={"tls_cert": cert, "tls_key": key}).control.tls_key == key
+    assert load_settings(control={"host": "192.0.2.7", "tls_cert": cert}).control.address == "192.0.2.7:50051"
+    assert refused(control={"tls_cert": key}).message.endswith("): valid is certificates in PEM form")
     missing = tmp_path / "missing.pem"
     assert refused(control={"tls_cert": cert, "tls_key": missing}).message == (
         f"CRYPTOVIZ_CONTROL__TLS_KEY is {str(missing)!r}, which does not exist: valid is a file in PEM form"

@@ -326,6 +326,8 @@ def test_tls(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
+    with pytest.raises(PreflightError, match=r"without control\.tls_key"), serving(tmp_path / "home", tls_cert=cert):
+        pass
     with serving(tmp_path / "home", tls_cert=cert, tls_key=key) as served:
         with served.client() as client:
             assert len(client.list().components) == 4
