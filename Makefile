@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit test-external test-cluster lint chaos soak proto bench-collect bench-control bench-dashboard bench-idle bench-lake bench-latency clean
+.PHONY: help setup demo up down test test-unit test-long test-external test-cluster lint chaos soak proto bench-collect bench-control bench-dashboard bench-idle bench-lake bench-latency clean
 
 BIN := .venv/bin
 
@@ -25,8 +25,8 @@ down: setup ## Stop the pipeline that `make up` or `make demo` started
 test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
 	@scripts/setup --test
 	@failed=0; \
-	$(BIN)/python -m pytest --durations 10 -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not external and not cluster" || failed=1; \
-	$(BIN)/python -m pytest --durations 10 -m "alone and (short or not chaos)" || failed=1; \
+	$(BIN)/python -m pytest --durations 10 -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not long and not external and not cluster" || failed=1; \
+	$(BIN)/python -m pytest --durations 10 -m "alone and not long and (short or not chaos)" || failed=1; \
 	exit $$failed
 
 test-unit: ## Run the unit tests only (seconds)
@@ -42,6 +42,10 @@ lint: ## Check style, types, import layers, the control contract and its generat
 	@$(BIN)/buf lint proto
 	@$(BIN)/buf breaking proto --against proto_released
 	@scripts/proto --check
+
+test-long: ## Run the tests that take minutes: placement on several nodes, added partitions, a home of odd names, long loops of readers
+	@scripts/setup --test
+	@$(BIN)/python -m pytest --durations 10 -m long
 
 test-external: ## Run the tests of the pipeline with a Kafka, S3 and Redis that the project does not start (10 minutes)
 	@scripts/setup --test

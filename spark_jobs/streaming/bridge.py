@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from cryptoviz.errors import LakeError
+from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.progress import offsets_between
 from cryptoviz.log import get_logger
 from cryptoviz.settings import KafkaSettings, LakeSettings
@@ -22,7 +22,7 @@ from spark_jobs.tables.engine_retry import EngineRetry
 
 __all__ = ["Bridge", "OwnTasks"]
 
-_RETRY_S = 60.0  # a longer outage of an engine fails the run, which the controller repeats
+_REDO_S = 60.0  # a longer outage of an engine fails the start, which the controller repeats
 _CLOSE_S = 5.0
 _INTERVAL_S = 0.1
 
@@ -58,6 +58,7 @@ class Bridge:
         self._interval_s = max(_INTERVAL_S, lake.trigger_ms / 1000)
         self._ready = threading.Event()
         self._ended = threading.Event()
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
@@ -69,7 +70,7 @@ class Bridge:
         """
         if offsets_between(self._writer.position, ends) > self._most:
             return False
-        self._batch(ends, again=True)
+        self._batch(ends, EngineRetry(self._closed, _REDO_S), again=True)
         return True
 
     def start(self) -> None:
@@ -87,7 +88,8 @@ class Bridge:
         self._ready.set()
 
     def hand_over(self, tasks: Tasks) -> None:
-        """Wait until Spark is ready, end the thread after its batch, and give the writer `tasks`. Does nothing when repeated.
+        """Wait until Spark is ready, end the thread after its batch, and give the writer `tasks`. Does nothing when repeated. A batch that waits for
+        an engine is waited for, as Spark's own batches wait.
 
         Raises:
             CryptoVizError: the error that has ended the thread.
@@ -106,6 +108,7 @@ class Bridge:
         """End the thread and a waiting `hand_over`. A batch that does not end within 5 s is left to the fence of the next run."""
         self._error = self._error or LakeError("the lake job is stopping")
         self._ended.set()
+        self._closed.set()
         self._ready.set()
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
@@ -114,18 +117,26 @@ class Bridge:
         batches = records = 0
         try:
             while not self._ended.is_set():
-                ends = self._kafka.ends(list(self._writer.position))
+                ends = self._ends()
                 count = offsets_between(self._writer.position, ends)
                 if 0 < count <= self._most:
-                    self._batch(ends)
+                    self._batch(ends, EngineRetry(self._closed))
                     batches, records = batches + 1, records + count
                 self._ended.wait(self._interval_s)
         except Exception as error:  # noqa: BLE001 (whatever it is, Spark must not go on after it)
             self._error = error
         log.info("spark_took_over", batches=batches, records=records)
 
-    def _batch(self, ends: Mapping[tuple[str, int], int], *, again: bool = False) -> None:
-        whole, self._writer.engine_retry = self._writer.engine_retry, EngineRetry(self._ended, _RETRY_S)
+    def _ends(self) -> Mapping[tuple[str, int], int]:
+        """Kafka's end offsets; the writer's position, so that nothing is written, while Kafka does not answer."""
+        try:
+            return self._kafka.ends(list(self._writer.position))
+        except EngineUnavailable as error:
+            log.debug("ends_unknown", error=str(error))
+            return self._writer.position
+
+    def _batch(self, ends: Mapping[tuple[str, int], int], retry: EngineRetry, *, again: bool = False) -> None:
+        whole, self._writer.engine_retry = self._writer.engine_retry, retry
         try:
             self._writer.run(ends, again=again)
         finally:

@@ -26,7 +26,7 @@ from tests.support.processes import processes_of
 from tests.support.waiting import eventually
 
 __all__ = [
-    "CONTROLLER", "Recovery", "assert_exact", "assert_none_skipped", "closed_ticks", "component", "in_order", "live", "newest_in_lake",
+    "CONTROLLER", "Recovery", "assert_exact", "assert_no_longer_said", "assert_none_skipped", "closed_ticks", "component", "in_order", "live", "newest_in_lake",
     "process_of", "stopped", "ticks_since",
 ]  # fmt: skip
 
@@ -49,6 +49,11 @@ def component(demo: Demo, name: str) -> ComponentStatus:
     """The status of a component, also while a new controller starts."""
     with demo.control() as client:
         return client.get(name)
+
+
+def assert_no_longer_said(demo: Demo, name: str, text: str) -> None:
+    """Check that the status of a component stops to contain `text`: the controller asks components one after the other, so it may be one round late."""
+    eventually(lambda: text not in component(demo, name).message, 15, 0.1)
 
 
 def process_of(demo: Demo, name: str) -> psutil.Process:

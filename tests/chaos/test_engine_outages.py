@@ -13,7 +13,18 @@ import redis
 from playwright.sync_api import sync_playwright
 
 from cryptoviz.redis_keys import LATEST_KEY, LATEST_TICK_KEY
-from tests.chaos.pipeline_rig import Recovery, assert_exact, assert_none_skipped, component, in_order, live, process_of, stopped, ticks_since
+from tests.chaos.pipeline_rig import (
+    Recovery,
+    assert_exact,
+    assert_no_longer_said,
+    assert_none_skipped,
+    component,
+    in_order,
+    live,
+    process_of,
+    stopped,
+    ticks_since,
+)
 from tests.chaos.rig import ROUNDS, SEED, Figures
 from tests.support.browser import launch_chromium
 from tests.support.clock import now_ms
@@ -72,7 +83,7 @@ def test_a_broker_that_stands_still_is_reported_and_its_ticks_wait_within_a_boun
         assert 1 <= most <= demo.settings.collect.queue_ticks
         back = Recovery()
         figures.add(f"stopped for {seconds:.0f} s", back.made(demo))
-        assert component(demo, "kafka").message.find("does not answer") == -1
+        assert_no_longer_said(demo, "kafka", "does not answer")
         assert_none_skipped(demo, before)
     figures.tell()
     assert_exact(demo)
@@ -158,7 +169,7 @@ def test_prices_continue_without_redis_and_its_snapshot_is_back_in_10_s(demo: De
                 healed = newest(demo)
                 eventually(lambda healed=healed: snapshot_tick(demo) >= healed, RECONNECT_S, 0.05)  # type: ignore[misc]
                 figures.add(name, back.made(demo))
-                assert "Redis" not in component(demo, "collector").message
+                assert_no_longer_said(demo, "collector", "Redis")
     assert_none_skipped(demo, begun)
     figures.tell()
     assert_exact(demo)

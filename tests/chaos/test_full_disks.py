@@ -18,7 +18,7 @@ import pytest
 
 from cryptoviz.cluster_record import read_record
 from cryptoviz.home import claim
-from tests.chaos.pipeline_rig import Recovery, assert_exact, assert_none_skipped, component, in_order, live
+from tests.chaos.pipeline_rig import Recovery, assert_exact, assert_no_longer_said, assert_none_skipped, component, in_order, live
 from tests.chaos.rig import ROUNDS, Figures
 from tests.support import engines
 from tests.support.measure import say
@@ -112,7 +112,7 @@ def test_a_full_disk_is_named_and_costs_nothing_that_was_acknowledged(mounted: M
             threading.Event().wait(FULL_S)
         back = Recovery()
         figures.add(disk, back.made(demo))
-        assert "is full" not in component(demo, TELLS[disk]).message
+        assert_no_longer_said(demo, TELLS[disk], "is full")
         assert_none_skipped(demo, before)
     figures.tell()
     assert_exact(demo)

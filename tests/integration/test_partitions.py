@@ -85,6 +85,7 @@ def test_the_verifier_and_replays_read_partitions_that_were_added(topics: Settin
     assert len(list(values_since(topics, topic, {}))) == 2
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_partitions_that_the_settings_raise_are_added_and_the_lake_has_every_row_once(tmp_path: Path) -> None:
     few = lake_settings(tmp_path / "home")

@@ -38,7 +38,7 @@ from tests.support.records import TICK
 from tests.support.topics import Feed, read_all
 from tests.support.waiting import eventually, eventually_async
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(600)]
 
 NAMESPACE = "cryptoviz"
 SECOND = "127.0.0.3"

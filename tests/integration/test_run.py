@@ -38,9 +38,9 @@ def test_interrupt_during_the_start_ends_everything_with_exit_code_0(tmp_path: P
 
         eventually(kafka_runs, 120, 0.3)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=90)
     finally:
-        process.kill()
+        end(process)
         left = kill_all(home)
     assert process.returncode == 0, output
     assert left == []
@@ -61,11 +61,10 @@ def test_down_in_another_shell_ends_every_command_of_the_pipeline_with_exit_code
             watching.append(subprocess.Popen([CRYPTOVIZ, *command], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
             said(watching[-1], "kafka")
         down = subprocess.run([CRYPTOVIZ, "down", "--demo"], env=env, capture_output=True, text=True, timeout=60, check=False)
-        ended = [(process.communicate(timeout=30)[0], process.returncode) for process in (demo, *watching)]
+        ended = [(process.communicate(timeout=90)[0], process.returncode) for process in (demo, *watching)]
     finally:
         for process in (demo, *watching):
-            process.kill()
-            process.wait()
+            end(process)
         none_left(home)
     assert (down.returncode, down.stdout.splitlines()[-1]) == (0, "Stopped.")
     assert [(output.splitlines()[-1], code) for output, code in ended] == [
@@ -117,6 +116,14 @@ def said(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError("".join(lines))
 
 
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill it if it runs, and close its output, which processes that it started may hold open."""
+    process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
 def none_left(home: Path) -> None:
     """Check that no process of this home is left; a remaining process is killed, so that it does not affect other tests."""
     try:
@@ -144,13 +151,12 @@ def test_signals_at_any_moment_leave_no_process(tmp_path: Path, moment: str, sig
         said(process, moment)
         for number in signals:
             process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=90)
         # The kernel merges two equal signals that arrive before the first is handled: then it is a single Ctrl-C of a running pipeline.
         merged = len(signals) > len(set(signals)) == 1
         assert process.returncode in ((-signal.SIGKILL,) if signal.SIGKILL in signals else (0, 130) if merged else (130,))
     finally:
-        process.kill()
-        process.wait()
+        end(process)
         none_left(home)
     # The next command works.
     removed = subprocess.run([CRYPTOVIZ, "reset", "--demo", "--yes"], env=env, capture_output=True, text=True, check=False)

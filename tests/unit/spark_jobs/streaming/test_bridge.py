@@ -9,10 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from cryptoviz.errors import LakeError
+from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.progress import merge
 from cryptoviz.settings import LakeSettings
 from spark_jobs.streaming.bridge import Bridge
+from spark_jobs.tables.engine_retry import EngineRetry
 from tests.support.waiting import eventually
 
 Ends = Mapping[tuple[str, int], int]
@@ -31,12 +32,19 @@ class Writer:
         self.running = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
+        self.store = threading.Event()
+        self.store.set()
+
+    def _store_answers(self) -> None:
+        if not self.store.is_set():
+            raise EngineUnavailable("the object store did not answer", engine="object-store", address="store.test:9000")
 
     def run(self, ends: Ends, *, again: bool = False) -> None:
         self.running.set()
         assert self.go_on.wait(10)
         if self.error:
             raise self.error
+        self.engine_retry.run(self._store_answers)
         self.batches.append((ends["t", 0], again))
         self.position = merge(self.position, ends)
 
@@ -47,9 +55,12 @@ class Kafka:
     def __init__(self, end: int) -> None:
         self.end = end
         self.asked = 0
+        self.answers = True
 
     def ends(self, pairs: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
         self.asked += 1
+        if not self.answers:
+            raise EngineUnavailable("Kafka did not answer", engine="kafka", address="kafka.test:9092")
         return dict.fromkeys(pairs, self.end)
 
 
@@ -129,6 +140,48 @@ def test_spark_does_not_go_on_after_a_batch_that_failed(error: Exception) -> Non
     with pytest.raises(type(error), match="another lake job has taken over"):
         bridge.check()
     assert writer.tasks == "own tasks"
+
+
+def test_a_batch_that_waits_for_the_store_is_ended_by_its_return_and_not_by_spark() -> None:
+    writer = Writer()
+    writer.store.clear()
+    bridge = bridge_of(writer, Kafka(7))
+    bridge.start()
+    bridge.ready()
+    with ThreadPoolExecutor(1) as spark:
+        taken = spark.submit(bridge.hand_over, SPARK)
+        eventually(lambda: bridge._ended.is_set() and writer.engine_retry.problem)
+        assert "object store" in writer.engine_retry.problem.message
+        assert not taken.done()
+        writer.store.set()
+        taken.result(10)
+    assert (writer.batches, writer.tasks) == ([(7, False)], SPARK)
+
+
+def test_a_stop_ends_a_batch_that_waits_for_the_store() -> None:
+    writer = Writer()
+    writer.store.clear()
+    bridge = bridge_of(writer, Kafka(7))
+    bridge.start()
+    eventually(lambda: isinstance(writer.engine_retry, EngineRetry) and writer.engine_retry.problem)
+    bridge.close()
+    assert bridge._thread is not None
+    assert not bridge._thread.is_alive()
+    assert writer.batches == []
+
+
+def test_nothing_is_written_while_kafka_does_not_answer_and_spark_takes_over() -> None:
+    writer, kafka = Writer(), Kafka(7)
+    kafka.answers = False
+    bridge = bridge_of(writer, kafka)
+    bridge.start()
+    eventually(lambda: kafka.asked > 2)
+    assert writer.batches == []
+    kafka.answers = True
+    eventually(lambda: writer.batches == [(7, False)])
+    bridge.ready()
+    bridge.hand_over(SPARK)
+    assert writer.tasks == SPARK
 
 
 def test_a_stop_ends_the_wait_for_spark_and_refuses_its_batch() -> None:
