@@ -26,7 +26,8 @@ from tests.support.processes import processes_of
 from tests.support.waiting import eventually
 
 __all__ = [
-    "CONTROLLER", "Recovery", "assert_exact", "assert_no_longer_said", "assert_none_skipped", "closed_ticks", "component", "in_order", "live", "newest_in_lake",
+    "CONTROLLER", "Recovery", "assert_exact", "assert_no_longer_said", "assert_none_skipped",
+    "closed_ticks", "component", "in_order", "live", "newest_in_lake",
     "process_of", "stopped", "ticks_since",
 ]  # fmt: skip
 
@@ -52,7 +53,7 @@ def component(demo: Demo, name: str) -> ComponentStatus:
 
 
 def assert_no_longer_said(demo: Demo, name: str, text: str) -> None:
-    """Check that the status of a component stops to contain `text`: the controller asks components one after the other, so it may be one round late."""
+    """Check that the status of a component stops to contain `text`: the controller asks components one after the other, which takes a round."""
     eventually(lambda: text not in component(demo, name).message, 15, 0.1)
 
 
