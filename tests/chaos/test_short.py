@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.rig import SEED, Figures, Keeper, Load, Progress, assert_same_sets, probe_of, rows_committed
+from tests.chaos.rig import SEED, Figures, Keeper, Load, Progress, assert_same_sets, probe_of
 from tests.chaos.test_store_faults import strike, through
 from tests.support.engines import engines, lake_settings
 from tests.support.lake_job import host_lake, ray_cluster
@@ -35,7 +35,7 @@ def test_kills_and_store_faults_lose_and_double_nothing(tmp_path: Path) -> None:
         host.start()
         feed = Feed(direct)
         with Keeper(host), Load(feed):
-            eventually(lambda: rows_committed(direct) > 0, 60)
+            eventually(lambda: host.probe().delivered, 60, every_s=0.2)
             for name in FAULTS:
                 strike(name, proxy, host, direct, chance)
                 figures.add(name, Progress(direct, [feed]).made())

@@ -14,7 +14,7 @@ import pytest
 from cryptoviz.components import Probe
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
-from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, assert_same_sets, lag_over, rows_committed
+from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, assert_same_sets, lag_over
 from tests.support.engines import engines, lake_settings
 from tests.support.lake_job import LakeHost, host_lake, ray_cluster
 from tests.support.measure import say
@@ -76,7 +76,7 @@ def test_store_faults_delay_and_lose_nothing(tmp_path: Path, names: list[str]) -
         feed = Feed(direct)
         pid = host.probe().pid
         with Keeper(host) as keeper, Load(feed):
-            eventually(lambda: rows_committed(direct) > 0, 60)
+            eventually(lambda: host.probe().delivered, 60, every_s=0.2)
             for _ in range(ROUNDS):
                 for name in names:
                     strike(name, proxy, host, direct, chance)
