@@ -33,17 +33,26 @@ class EngineActor:
         # Of its own: probes that hang would use up the threads that all components of the process share.
         self._probes = SerialThread(f"{name}-probe")
         self._started = False
+        self._starting = 0
 
     async def start(self) -> None:
         """Start the engine and return when it answers. Raises the engine's errors."""
         if self._engine is None:
             log_to_file(self._settings, self._name)
             self._engine = build_engine(self._name, self._settings, self._identity)
-        await self._start_stop.run(self._engine.start)
+        self._starting += 1
+        try:
+            await self._start_stop.run(self._engine.start)
+        finally:
+            self._starting -= 1
         self._started = True
 
     async def stop(self) -> None:
+        """Stop the engine. One that is starting is killed: a start may wait a minute for the engine's answer."""
         if self._engine is None:
+            return
+        if self._starting:
+            await self.kill()
             return
         self._started = False
         await self._start_stop.run(self._engine.stop, _STOP_GRACE_S)
@@ -54,6 +63,7 @@ class EngineActor:
             self._started = False
             await asyncio.to_thread(self._engine.kill)
             await self._start_stop.run(self._engine.stop, 0.0)
+            self._started = False  # again, after a start that had just ended
 
     async def probe(self) -> Probe:
         """Ping the engine in its own protocol. An engine whose process ended is not running."""

@@ -27,6 +27,7 @@ class LakeActor:
         self._on_other_nodes = on_other_nodes
         self._job: LakeJob | None = None
         self._prepared: LakeJob | None = None
+        self._starting: LakeJob | None = None
         self._succession: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
@@ -52,15 +53,20 @@ class LakeActor:
             job, self._prepared = self._prepared, None
             if job is None:
                 job = await self._make()
+            self._starting = job
             try:
                 await asyncio.to_thread(job.start)
             except BaseException:
                 await asyncio.to_thread(job.stop)
                 raise
+            finally:
+                self._starting = None
             self._job = job
 
     async def stop(self) -> None:
-        """Stop after the current batch."""
+        """Stop after the current batch. A start does not go on: Spark's JVM is killed."""
+        if self._starting is not None:
+            await asyncio.to_thread(self._starting.abandon)
         async with self._lock:
             # With both, the ended job has been stopped already.
             job, self._job, self._prepared = self._prepared or self._job, None, None

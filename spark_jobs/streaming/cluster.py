@@ -22,7 +22,7 @@ from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from cryptoviz.errors import EngineUnavailable
-from spark_jobs.streaming.driver_jvm import end_driver, launch_driver
+from spark_jobs.streaming.driver_jvm import JvmStart, end_driver, launch_driver
 from spark_jobs.streaming.gateways import SECRET_OPTION, secure_callback_server, share_application_id, spark_secret
 
 # RayDP's packages import Ray's data sets and pandas, for conversions that nothing uses: a second of each start, and 60 MB.
@@ -45,12 +45,15 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
         java: the program of the driver's JVM.
         jars: class path of driver and executors.
         configs: Spark's options, without a secret.
+        start: gets the process of the JVM.
     """
 
     _spark_session: Any
 
-    def __init__(self, name: str, executors: int, cores: int, memory_mb: int, java: Path, jars: str, configs: dict[str, str]) -> None:
-        self._java, self._jars = java, jars
+    def __init__(
+        self, name: str, executors: int, cores: int, memory_mb: int, java: Path, jars: str, configs: dict[str, str], start: JvmStart
+    ) -> None:
+        self._java, self._jars, self._start = java, jars, start
         super().__init__(name, executors, cores, f"{memory_mb}m", enable_hive=False, configs=dict(configs))
 
     def _set_up_master(self, resources: dict[str, float], kwargs: dict[Any, Any] | None) -> None:
@@ -58,7 +61,7 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
         del resources, kwargs
         del self._configs["spark.driver.extraClassPath"]  # RayDP's, for PySpark's start script
         # The process list shows the command, so the secret is set after the JVM has started.
-        gateway = launch_driver(self._java, self._jars, self._configs | {"spark.master": "ray", "spark.app.name": self._app_name})
+        gateway = launch_driver(self._java, self._jars, self._configs | {"spark.master": "ray", "spark.app.name": self._app_name}, start=self._start)
         self._process: subprocess.Popen[bytes] = gateway.proc
         secure_callback_server(gateway)
         master = raydp_master.RayDPSparkMaster.__ray_metadata__.modified_class(self._configs)

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ from cryptoviz.engines.process import spawn_bound
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import child_environment
 
-__all__ = ["end_driver", "launch_driver"]
+__all__ = ["JvmStart", "end_driver", "launch_driver"]
 
 _START_S = 60.0
 _END_S = 3.0
@@ -41,7 +42,30 @@ _IMPORTS = (
 """What PySpark imports into the gateway that it starts itself (`pyspark.java_gateway.launch_gateway`, 3.5)."""
 
 
-def launch_driver(java: Path, jars: str, configs: Mapping[str, str], *, output: int | None = None) -> Any:
+class JvmStart:
+    """The start of one JVM, which another thread can abandon, also before there is a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._abandoned = False
+
+    def has(self, process: subprocess.Popen[bytes]) -> None:
+        """The start has its process."""
+        with self._lock:
+            self._process = process
+            if self._abandoned:
+                process.kill()
+
+    def abandon(self) -> None:
+        """Kill the JVM, so that what waits for it raises EngineUnavailable."""
+        with self._lock:
+            self._abandoned = True
+            if self._process is not None:
+                self._process.kill()
+
+
+def launch_driver(java: Path, jars: str, configs: Mapping[str, str], *, output: int | None = None, start: JvmStart | None = None) -> Any:
     """Start the JVM for PySpark and return its gateway, with the process in `proc`. The JVM ends when its standard input is closed. It is killed when
     this process ends.
 
@@ -50,6 +74,7 @@ def launch_driver(java: Path, jars: str, configs: Mapping[str, str], *, output: 
         jars: class path.
         configs: Spark's options, with `spark.driver.extraJavaOptions` and `spark.driver.memory` for the JVM; they show in the process list.
         output: of the JVM, as `subprocess.Popen` takes it; that of this process by default.
+        start: gets the process.
 
     Raises:
         EngineUnavailable: the JVM has ended, or opened no gateway within a minute. It is killed then.
@@ -66,6 +91,8 @@ def launch_driver(java: Path, jars: str, configs: Mapping[str, str], *, output: 
         )
         # Its own process group, so that Ctrl-C in a terminal does not reach it.
         process = spawn_bound(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, process_group=0)
+        if start is not None:
+            start.has(process)
         try:
             gateway = _gateway(process, connection)
         except (Py4JError, OSError) as error:

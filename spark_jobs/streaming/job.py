@@ -38,6 +38,7 @@ from spark_jobs.streaming.batch_plan import BatchPlan, Planned
 from spark_jobs.streaming.bridge import Bridge, OwnTasks
 from spark_jobs.streaming.cluster import DriverCluster
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
+from spark_jobs.streaming.driver_jvm import JvmStart
 from spark_jobs.streaming.each_batch import EachBatch
 from spark_jobs.streaming.earlier_writers import OnOtherNodes, end_on_all_nodes
 from spark_jobs.streaming.executor_nodes import ExecutorNodes
@@ -95,6 +96,7 @@ class LakeJob:
         self._watch = RecordWatch(settings.kafka, watched, settings.lake.trigger_ms / 1000)
         self._monitor: QueryMonitor | None = None
         self._cluster: Future[DriverCluster] | None = None
+        self._jvm_start = JvmStart()
         self._query: Any = None
         self._late_sweep: threading.Timer | None = None
 
@@ -159,8 +161,12 @@ class LakeJob:
             "lake_job_started", run=self._run, tables_ms=round(tables_ms), spark_ms=round(spark_ms), start_ms=round(start_ms), orphans_removed=removed
         )
 
+    def abandon(self) -> None:
+        """From any thread: let a `start` that waits for Spark raise, by the end of Spark's JVM. The job is still to be stopped."""
+        self._jvm_start.abandon()
+
     def stop(self) -> None:
-        """Stop after the current batch; takes at most about 40 s. A batch of a Spark that has ended is not waited for: fencing ends it."""
+        """Stop after the current batch; takes at most about 40 s. A Spark that is starting or has ended is not waited for: fencing ends its batch."""
         if self._late_sweep is not None:
             self._late_sweep.cancel()
         if self._monitor is not None:
@@ -186,12 +192,14 @@ class LakeJob:
     def _start_spark(self) -> Future[DriverCluster]:
         pool = ThreadPoolExecutor(1, thread_name_prefix="lake-spark")
         run = f"{lake_id(self._settings)}/{self._run}"
-        started = pool.submit(start_session, self._settings, spark_classpath(self._settings), run)
+        started = pool.submit(start_session, self._settings, spark_classpath(self._settings), run, self._jvm_start)
         pool.shutdown(wait=False)
         return started
 
     def _spark_started(self) -> DriverCluster | None:
-        """Spark, after the end of its start; None if it was not started or did not start."""
+        """Spark; None if it was not started, or did not start: a start that has not ended is abandoned."""
+        if self._cluster is not None and not self._cluster.done():
+            self._jvm_start.abandon()
         if self._cluster is None or wait([self._cluster]).not_done or self._cluster.exception() is not None:
             return None
         return self._cluster.result()

@@ -21,7 +21,7 @@ from cryptoviz.errors import CryptoVizError, EngineUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.streaming.cluster import DriverCluster, ray_java_options
-from spark_jobs.streaming.driver_jvm import end_driver
+from spark_jobs.streaming.driver_jvm import JvmStart, end_driver
 from spark_jobs.streaming.executor_places import ExecutorPlaces
 from spark_jobs.streaming.gateways import AUTHENTICATION, spark_secret
 
@@ -120,8 +120,8 @@ def task_slots(settings: Settings) -> int:
     return max(settings.lake.executor_cores, min(_MAX_SLOTS, math.ceil(partitions / settings.lake.executors)))
 
 
-def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
-    """Start Spark on Ray, with the class path `jars`. Blocks for 5-10 s; call it in a thread.
+def start_session(settings: Settings, jars: str, run: str, start: JvmStart) -> DriverCluster:
+    """Start Spark on Ray, with the class path `jars`. Blocks for 5-10 s, or until `start` is abandoned; call it in a thread.
 
     Raises:
         PreflightError: the cluster has too few free CPUs for the executors, or Ray has no secret for Spark's processes.
@@ -135,7 +135,7 @@ def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
     configs["spark.executor.extraJavaOptions"] += f" {shlex.join(archive)}"
     timeout_s = settings.lake.spark_timeout_s
     try:
-        return _bounded(lambda: _start(settings, java, jars, configs), timeout_s)
+        return _bounded(lambda: _start(settings, java, jars, configs, start), timeout_s)
     except FutureTimeout:
         raise EngineUnavailable(f"Spark on Ray did not start within {timeout_s:.0f} s (CRYPTOVIZ_LAKE__SPARK_TIMEOUT_S)", engine="spark") from None
     except CryptoVizError:
@@ -144,11 +144,11 @@ def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
         raise EngineUnavailable(f"Spark on Ray did not start: {_summary(error)}", engine="spark") from error
 
 
-def _start(settings: Settings, java: Path, jars: str, configs: dict[str, str]) -> DriverCluster:
+def _start(settings: Settings, java: Path, jars: str, configs: dict[str, str], start: JvmStart) -> DriverCluster:
     end_driver()  # of an earlier start that failed
     lake, places = settings.lake, ExecutorPlaces(settings)
     name = f"cryptoviz-lake-{uuid.uuid4().hex[:8]}"
-    cluster = DriverCluster(name, lake.executors, task_slots(settings), lake.executor_memory_mb, java, jars, configs | places.configs)
+    cluster = DriverCluster(name, lake.executors, task_slots(settings), lake.executor_memory_mb, java, jars, configs | places.configs, start)
     places.wait()  # after the start of the JVM: a killed predecessor's executor may take as long to end
     cluster.get_spark_session().sparkContext.setLogLevel("WARN")
     return cluster

@@ -30,6 +30,7 @@ class FakeRuntime:
     stop_errors: dict[str, list[Exception]] = field(default_factory=dict)
     start_gates: dict[str, asyncio.Event] = field(default_factory=dict)
     stop_gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    graces: dict[str, float] = field(default_factory=dict)
     answers: dict[tuple[str, str], object] = field(default_factory=dict)
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
@@ -55,6 +56,7 @@ class FakeRuntime:
 
     async def stop(self, spec: ComponentSpec, grace_s: float) -> None:
         self.calls.append(("stop", spec.name))
+        self.graces[spec.name] = grace_s
         if gate := self.stop_gates.get(spec.name):
             await gate.wait()
         if errors := self.stop_errors.get(spec.name):

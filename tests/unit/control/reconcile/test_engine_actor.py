@@ -116,6 +116,19 @@ async def test_a_kill_ends_a_start_that_waits_and_then_stops_the_engine(settings
     assert [verb for verb, _ in engine.calls] == ["kill", "start", "stop"]
 
 
+async def test_a_stop_ends_a_start_that_waits_instead_of_waiting_for_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine()
+    monkeypatch.setattr(hosts, "build_engine", lambda *_: engine)
+    host = EngineActor(settings, "redis")
+    starting = asyncio.create_task(host.start())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await host.stop()
+        await starting
+    assert [verb for verb, _ in engine.calls] == ["kill", "start", "stop"]
+    assert not (await host.probe()).running
+
+
 async def test_probes_that_hang_use_up_no_thread_of_others(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """More probes than asyncio has threads, which are 32 at most."""
     hanging, other = FakeEngine(), FakeEngine()

@@ -84,6 +84,17 @@ async def test_a_prepared_component_is_ended_like_a_started_one() -> None:
         assert runtime.calls[-1] == ("stop", "worker")
 
 
+async def test_a_component_whose_start_has_not_returned_gets_little_time_to_stop() -> None:
+    """It has nothing to drain, and its process may still be starting: it would not answer before."""
+    runtime = FakeRuntime(start_gates={"worker": asyncio.Event()})
+    async with Bench(runtime=runtime) as bench:
+        await bench.reconciler.start_all()
+        await bench.until(engine=S.RUNNING, worker=S.STARTING, page=S.RUNNING)
+        await bench.reconciler.stop_all()
+        await bench.until(engine=S.STOPPED, worker=S.STOPPED, reader=S.STOPPED, page=S.STOPPED)
+    assert runtime.graces == {"engine": 8.0, "page": 8.0, "worker": 3.0, "reader/one": 3.0}
+
+
 @pytest.mark.parametrize("waited_s", [0, 30])
 async def test_a_component_leaves_the_start_of_another_the_processor_for_half_a_minute(waited_s: int) -> None:
     table = ComponentTable(

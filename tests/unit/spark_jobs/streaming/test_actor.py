@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,7 @@ from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import Settings, load_settings
 from spark_jobs.streaming import actor as module
 from spark_jobs.streaming.actor import LakeActor
+from tests.support.waiting import eventually_async
 
 
 class Job:
@@ -21,6 +23,7 @@ class Job:
 
     made: ClassVar[list[Job]] = []
     fails = False
+    gate = threading.Event()
 
     def __init__(self, settings: Settings, on_other_nodes: object, spark_ended: Callable[[], None]) -> None:
         self.ended = False
@@ -33,8 +36,13 @@ class Job:
 
     def start(self) -> None:
         self.calls.append("start")
+        Job.gate.wait(10)
         if Job.fails:
             raise EngineUnavailable("no Kafka", engine="kafka")
+
+    def abandon(self) -> None:
+        self.calls.append("abandon")
+        Job.gate.set()
 
     def stop(self) -> None:
         self.calls.append("stop")
@@ -48,6 +56,7 @@ def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LakeActor:
     monkeypatch.setattr("spark_jobs.streaming.job.LakeJob", Job)
     monkeypatch.setattr(module, "log_to_file", lambda settings, name: None)
     monkeypatch.setattr(Job, "made", [])
+    Job.gate.set()
     return LakeActor(load_settings(home=tmp_path))
 
 
@@ -123,3 +132,20 @@ async def test_a_start_that_fails_leaves_nothing_behind(actor: LakeActor, monkey
         await actor.start()
     assert Job.made[0].calls == ["start", "stop"]
     assert not (await actor.probe()).running
+
+
+async def test_a_stop_ends_a_start_instead_of_waiting_for_it(actor: LakeActor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "fails", True)
+    Job.gate.clear()
+    starting = asyncio.create_task(actor.start())
+    await eventually_async(lambda: _has_begun(Job.made))
+    async with asyncio.timeout(5):
+        await actor.stop()
+    with pytest.raises(EngineUnavailable):
+        await starting
+    assert Job.made[0].calls == ["start", "abandon", "stop"]
+    assert not (await actor.probe()).running
+
+
+async def _has_begun(jobs: list[Job]) -> bool:
+    return bool(jobs) and jobs[0].calls == ["start"]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,7 @@ import pytest
 
 from cryptoviz.errors import EngineUnavailable
 from spark_jobs.streaming.cluster import DriverCluster
-from spark_jobs.streaming.driver_jvm import launch_driver
+from spark_jobs.streaming.driver_jvm import JvmStart, launch_driver
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -69,6 +70,21 @@ launch_driver(Path({str(java)!r}), "a.jar", {CONFIGS!r})
     finally:
         if psutil.pid_exists(pid):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before it", "during it"])
+def test_a_start_that_is_abandoned_ends_its_jvm_at_once(tmp_path: Path, before: bool) -> None:
+    started, start = tmp_path / "pid", JvmStart()
+    java = program(tmp_path, f"#!/bin/sh\necho $$ > {started}.new\nmv {started}.new {started}\nexec sleep 1000\n")
+    if before:
+        start.abandon()
+    with ThreadPoolExecutor(1) as pool:
+        launched = pool.submit(launch_driver, java, "a.jar", CONFIGS, start=start)
+        if not before:
+            eventually(started.exists, 30)
+        start.abandon()
+        with pytest.raises(EngineUnavailable, match="the JVM of Spark's driver has ended with code -9 at its start"):
+            launched.result(30)
 
 
 def test_a_jvm_that_ended_while_the_job_waited_for_the_engines_is_reported_with_its_code() -> None:
