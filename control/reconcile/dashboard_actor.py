@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from http import HTTPStatus
 from ipaddress import ip_address
-
-import httpx
 
 from cryptoviz.components import DASHBOARD, Probe
 from cryptoviz.engines.process import ChildProcess, SerialThread
@@ -39,13 +38,11 @@ class DashboardActor:
         self._settings = settings
         self._child: ChildProcess | None = None
         self._start_stop = SerialThread("dashboard-start-stop")
-        self._url = f"http://{_reached_at(settings.dashboard.host)}:{settings.dashboard.port}"
+        self._host = _reached_at(settings.dashboard.host)
+        self._url = f"http://{self._host}:{settings.dashboard.port}"
         self._settings_file = settings.run_dir / "dashboard-settings.json"
         self._beats = settings.run_dir / HEARTBEAT_FILE
         self._answered = time.monotonic()
-        # One client: creating one prepares TLS, which takes 55 ms of processor time. No kept connections: a probe also tests that the page accepts
-        # one. trust_env off: a proxy setting of the shell must not redirect a loopback call.
-        self._http = httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     async def start(self) -> None:
         """Start the process and return when its page answers.
@@ -108,15 +105,31 @@ class DashboardActor:
     async def _page_problem(self) -> str:
         """Why the liveness page is not OK; empty if it returns 200."""
         try:
-            answer = await self._http.get(f"{self._url}{LIVENESS_PATH}")
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                status = await _status(self._host, self._settings.dashboard.port)
+        except (OSError, ValueError) as error:  # OSError: also TimeoutError
             return f"{self._url} does not answer: {type(error).__name__}"
-        return "" if answer.status_code == httpx.codes.OK else f"{self._url}{LIVENESS_PATH} returned {answer.status_code}"
+        return "" if status == HTTPStatus.OK else f"{self._url}{LIVENESS_PATH} returned {status}"
 
     @staticmethod
     def _failed(child: ChildProcess, what: str) -> EngineUnavailable:
         last = child.tail(1).strip()
         return EngineUnavailable(f"{what}: {last}" if last else what, engine="dashboard")
+
+
+async def _status(host: str, port: int) -> int:
+    """Status of the liveness page, by a connection of its own, since a probe also tests that the page accepts one. An HTTP client would take seven
+    times the processor time. Raises OSError, ValueError.
+    """
+    answer, request = await asyncio.open_connection(host.strip("[]"), port)
+    try:
+        request.write(f"GET {LIVENESS_PATH} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+        version, status, *_ = (await answer.readline()).split(b" ", 2)
+        if not version.startswith(b"HTTP/"):
+            raise ValueError(version)
+        return int(status)
+    finally:
+        request.close()
 
 
 def _reached_at(host: str) -> str:

@@ -13,6 +13,7 @@ from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, own_node,
 from control.reconcile.components import ComponentSpec
 from control.reconcile.disk_watch import Nodes
 from control.reconcile.placer import Placer
+from control.reconcile.probe_round import ProbeRound
 from control.reconcile.supervisor import ENGINE_SUPERVISOR_NAME, SUPERVISOR_NAME, SupervisedActor
 from cryptoviz.components import Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, TerminalError
@@ -53,7 +54,7 @@ class RayRuntime(Nodes):
         # Kept, so that a probe looks its actor up only after a failed call.
         self._actors: dict[str, RayActor | SupervisedActor] = {}
         # With the components that each has had here, the second on the node of the engines if that is not the head.
-        self._supervisors = {name: (RayActor(name, namespace), set[str]()) for name in (SUPERVISOR_NAME, ENGINE_SUPERVISOR_NAME)}
+        self._supervisors = {name: _supervisor(name, namespace) for name in (SUPERVISOR_NAME, ENGINE_SUPERVISOR_NAME)}
         self._preparing: set[asyncio.Task[None]] = set()
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
@@ -150,8 +151,8 @@ class RayRuntime(Nodes):
 
     def _actor(self, spec: ComponentSpec) -> RayActor | SupervisedActor:
         if spec.name not in self._actors:
-            supervisor, users = self._supervisors[SUPERVISOR_NAME if spec.place == HEAD else ENGINE_SUPERVISOR_NAME]
-            made = SupervisedActor(supervisor, spec.name, users) if spec.supervised else RayActor(spec.name, self._namespace)
+            supervisor, users, probes = self._supervisors[SUPERVISOR_NAME if spec.place == HEAD else ENGINE_SUPERVISOR_NAME]
+            made = SupervisedActor(supervisor, spec.name, users, probes) if spec.supervised else RayActor(spec.name, self._namespace)
             self._actors[spec.name] = made
         return self._actors[spec.name]
 
@@ -184,3 +185,8 @@ class RayRuntime(Nodes):
                 await asyncio.sleep(_RETRY_S)  # the caller's timeout ends this
             else:
                 return
+
+
+def _supervisor(name: str, namespace: str) -> tuple[RayActor, set[str], ProbeRound]:
+    actor = RayActor(name, namespace)
+    return actor, set(), ProbeRound(actor)

@@ -95,7 +95,9 @@ class Reconciler:
         self._preparing: dict[str, asyncio.Task[None]] = {}
         """Awaited by the start or stop that follows."""
         self._probes: dict[str, asyncio.Task[None]] = {}
-        self._probed_ms: dict[str, int] = {}
+        self._probed: dict[str, int] = {}
+        """Number of the round in which each was probed last. All components are probed in the same step, so that one call may serve several."""
+        self._round, self._round_ms = 0, steady_ms(clock)
         self._boot_ms = clock.now_ms() - steady_ms(clock)
         self._wake = asyncio.Event()
         self._saving = asyncio.Lock()
@@ -234,6 +236,8 @@ class Reconciler:
         return DesiredState.STOPPED if self._draining else self._document.components.get(name, DesiredState.STOPPED)
 
     def _reconcile(self) -> None:
+        if steady_ms(self._clock) - self._round_ms >= _PROBE_EVERY_MS:
+            self._round, self._round_ms = self._round + 1, steady_ms(self._clock)
         # Reverse order: a component that ends releases its dependencies in the same pass.
         for name in reversed(list(self.table)):
             self._guarded(name)
@@ -288,7 +292,7 @@ class Reconciler:
     def _begin(self, spec: ComponentSpec, action: Action) -> None:
         earlier = self._work.get(spec.name)
         probe = self._probes.pop(spec.name, None)
-        self._probed_ms.pop(spec.name, None)  # the next incarnation is probed as soon as it runs
+        self._probed.pop(spec.name, None)  # the next incarnation is probed as soon as it runs
         if probe is not None:
             probe.cancel()  # its result would describe the incarnation that ends now
         run = self._run_start(spec, earlier) if action is Action.START else self._run_stop(spec, earlier, action)
@@ -348,12 +352,10 @@ class Reconciler:
         return True
 
     def _probe_if_due(self, name: str) -> None:
-        now_ms = steady_ms(self._clock)
-        probed_ms = self._probed_ms.get(name)
-        is_due = probed_ms is None or now_ms - probed_ms >= _PROBE_EVERY_MS
+        is_due = self._probed.get(name) != self._round
         if not is_probed(self._seen[name]) or not is_due or name in self._probes or name in self._work:
             return
-        self._probed_ms[name] = now_ms
+        self._probed[name] = self._round
         task = asyncio.create_task(self._run_probe(self.table[name]), name=f"probe {name}")
         self._probes[name] = task
         task.add_done_callback(lambda done: self._probes.pop(name, None) if self._probes.get(name) is done else None)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, guarded_class
+from control.reconcile.probe_round import ProbeRound
 from cryptoviz.components import ComponentActor
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log_files import logging_as
@@ -21,6 +23,8 @@ ENGINE_SUPERVISOR_NAME = "supervisor/engines"
 _CALL_TIMEOUT_S = 4.0
 _REMOVE_TIMEOUT_S = 10.0
 _RETRY_S = 0.25
+_TOGETHER_S = 0.3
+"""A probe takes a few milliseconds, and 2 s of an engine that does not answer."""
 _creating = threading.Lock()
 
 
@@ -37,6 +41,8 @@ class Supervisor:
     def __init__(self) -> None:
         self._components: dict[str, Supervised] = {}
         self._calls: dict[str, set[asyncio.Task[Any]]] = defaultdict(set)
+        self._late: dict[str, asyncio.Task[Any]] = {}
+        """Probes that were still going on when `probe_all` returned."""
 
     async def start(self, name: str, cls: type[Supervised], arguments: tuple[Any, ...]) -> None:
         """Create the component if it does not exist, and start it."""
@@ -58,6 +64,21 @@ class Supervisor:
         finally:
             self._calls[name].discard(call)
 
+    async def probe_all(self, names: Sequence[str]) -> dict[str, Any]:
+        """The probes of these components, or the CryptoVizErrors that they raised, by name; without those that take long: `probe` awaits them."""
+        probes = {name: self._probing(name) for name in names}
+        await asyncio.wait(probes.values(), timeout=_TOGETHER_S)
+        self._late.update({name: probe for name, probe in probes.items() if not probe.done()})
+        return {name: _outcome(name, probe) for name, probe in probes.items() if probe.done()}
+
+    async def probe(self, name: str) -> Any:
+        """The probe of a component, of `probe_all` if it is still going on. Raises as `call`."""
+        return await self._probing(name)
+
+    def _probing(self, name: str) -> asyncio.Task[Any]:
+        late = self._late.pop(name, None)
+        return late if late is not None and not late.done() else asyncio.create_task(self.call(name, "probe"))
+
     async def has(self, name: str) -> bool:
         return name in self._components
 
@@ -66,6 +87,7 @@ class Supervisor:
         component = self._components.pop(name, None)
         # Only its own: a successor may start before this one has ended.
         calls = self._calls.pop(name, set())
+        self._late.pop(name, None)
         if component is not None:
             with logging_as(name):
                 await component.kill()
@@ -77,6 +99,12 @@ class Supervisor:
         return bool(self._components)
 
 
+def _outcome(name: str, probe: asyncio.Task[Any]) -> Any:
+    if probe.cancelled():
+        return ActorGone("it was removed", component=name)
+    return probe.exception() or probe.result()
+
+
 class SupervisedActor:
     """A component of the supervisor, as if it were an actor of its own (`RayActor`).
 
@@ -84,12 +112,14 @@ class SupervisedActor:
         supervisor: its actor.
         name: the component.
         users: components of the supervisor that this process has created or found. The kill of a component kills a supervisor without another.
+        probes: joins the probes of all of them; by default only its own.
     """
 
-    def __init__(self, supervisor: RayActor, name: str, users: set[str]) -> None:
+    def __init__(self, supervisor: RayActor, name: str, users: set[str], probes: ProbeRound | None = None) -> None:
         self._supervisor = supervisor
         self._name = name
         self._users = users
+        self._probes = probes or ProbeRound(supervisor)
         self._made: tuple[type[Any], tuple[object, ...]] | None = None
 
     def create(self, cls: type[Any], *arguments: object, node: str = "") -> None:
@@ -117,7 +147,10 @@ class SupervisedActor:
         """The answer of a method. Raises as `RayActor.call`."""
         if method == "start" and self._made is not None:
             return await self._supervisor.call("start", self._name, *self._made, timeout_s=timeout_s)
-        answer = await self._supervisor.call("call", self._name, method, *arguments, timeout_s=timeout_s)
+        if method == "probe":
+            answer = await self._probes.probe(self._name, timeout_s)
+        else:
+            answer = await self._supervisor.call("call", self._name, method, *arguments, timeout_s=timeout_s)
         self._users.add(self._name)
         return answer
 

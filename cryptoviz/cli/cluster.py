@@ -58,6 +58,13 @@ _LEFTOVER_ROUNDS = 3  # a process may start another during the search
 NO_METRICS = {"RAY_enable_metrics_collection": "0", "DASHBOARD_METRIC_PORT": "-1", "METRICS_RECORD_INTERVAL_S": "86400"}
 """Ray's metrics ports require no token, so they are off. The Ray dashboard's has no switch, but an invalid port disables it. It would still measure
 the memory of its processes every 5 s for this port."""
+_SELDOM = {
+    "EVENT_AGENT_REPORT_INTERVAL_SECONDS": "5",
+    "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
+    "REPORTER_UPDATE_INTERVAL_MS": "15000",
+}
+"""How often Ray's dashboard agent reports events (by default every 0.1 s), looks for files of events (2 s), and measures each process of the node
+(5 s), for Ray's dashboard."""
 # References that keep Python from warning about child processes without a wait: `stop_ray` ends them by their record, also from another process.
 # Those that have ended are waited for.
 _started: list[subprocess.Popen[bytes]] = []
@@ -289,7 +296,7 @@ def _private(settings: Settings) -> dict[str, str]:
         return alone
     folder = ray_folder(settings)
     temporary = {"TMPDIR": str(scratch_dir(folder))} if folder else {}
-    return temporary | alone | NO_METRICS
+    return temporary | alone | NO_METRICS | _SELDOM
 
 
 def _authentication(settings: Settings) -> dict[str, str]:

@@ -27,6 +27,7 @@ def test_an_own_cluster_stays_on_loopback_with_a_token_and_without_metrics_ports
     assert environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
     assert (environment["RAY_enable_metrics_collection"], environment["DASHBOARD_METRIC_PORT"]) == ("0", "-1")
     assert environment["METRICS_RECORD_INTERVAL_S"] == "86400"
+    assert (environment["EVENT_AGENT_REPORT_INTERVAL_SECONDS"], environment["REPORTER_UPDATE_INTERVAL_MS"]) == ("5", "15000")
     assert environment["RAY_AUTH_MODE"] == "token"
     token = settings.ray_token_file.read_bytes()
     assert environment[SPARK_SECRET_VARIABLE] == hashlib.sha256(b"spark:" + token).hexdigest()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from actors.ray_actor import ActorDied, ActorGone, RayActor
 from control.reconcile import dashboard_actor
 from control.reconcile.components import build_table
 from control.reconcile.dashboard_actor import DashboardActor
+from control.reconcile.probe_round import ProbeRound
 from control.reconcile.supervisor import SupervisedActor, Supervisor
 from cryptoviz.components import Probe
 from cryptoviz.engines import process
@@ -192,6 +195,78 @@ async def test_a_kill_during_a_restart_of_the_supervisor_leaves_what_starts_in_i
     await components["kafka"].kill()
     await components["redis"].call("start", timeout_s=5)
     assert (await components["redis"].call("probe", timeout_s=5)).healthy
+
+
+class Counting(Local):
+    """Counts the calls of each method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    async def call(self, method: str, *arguments: object, timeout_s: float) -> Any:
+        self.calls[method] += 1
+        return await super().call(method, *arguments, timeout_s=timeout_s)
+
+
+class Late(Component):
+    """Its probe takes until `answers` is set; `begun` counts the probes."""
+
+    answers: asyncio.Event
+    begun = 0
+
+    async def probe(self) -> Probe:
+        Late.begun += 1
+        await self.answers.wait()
+        return await super().probe()
+
+
+async def started(settings: Settings, actor: Local, **classes: type[Component]) -> dict[str, SupervisedActor]:
+    users, probes = set[str](), ProbeRound(actor)
+    components = {name: SupervisedActor(actor, name, users, probes) for name in classes}
+    for name, component in components.items():
+        component.create(classes[name], settings, name)
+        with suppress(ComponentLost):
+            await component.call("start", timeout_s=5)
+    return components
+
+
+async def test_probes_of_one_step_are_one_call_and_each_gets_its_own_answer_or_error(settings: Settings) -> None:
+    actor = Counting()
+    components = await started(settings, actor, kafka=Component, redis=Ends, page=Component)
+    components["gone"] = SupervisedActor(actor, "gone", set(), components["kafka"]._probes)
+    for _ in range(2):
+        answers = await asyncio.gather(*(one.call("probe", timeout_s=5) for one in components.values()), return_exceptions=True)
+        assert [getattr(answer, "message", "") for answer in answers] == ["kafka", "ZeroDivisionError: oops", "page", "its process is gone"]
+        assert [type(answer) for answer in answers[1::2]] == [ComponentLost, ActorGone]
+    assert (actor.calls["probe_all"], actor.calls["probe"], actor.calls["call"]) == (2, 0, 0)
+
+
+async def test_a_probe_that_takes_long_delays_no_other_and_is_not_begun_twice(settings: Settings) -> None:
+    Late.answers, Late.begun = asyncio.Event(), 0
+    components = await started(settings, Counting(), kafka=Late, redis=Component)
+    late, other = (asyncio.create_task(one.call("probe", timeout_s=5)) for one in components.values())
+    async with asyncio.timeout(5):
+        assert (await other).message == "redis"
+        assert not late.done()
+        Late.answers.set()
+        assert (await late).message == "kafka"
+    assert Late.begun == 1
+
+
+async def test_a_late_probe_of_a_removed_component_says_nothing_about_its_successor(settings: Settings) -> None:
+    Late.answers, Late.begun = asyncio.Event(), 0
+    components = await started(settings, Counting(), kafka=Late, redis=Component)
+    kafka = components["kafka"]
+    late = asyncio.create_task(kafka.call("probe", timeout_s=5))
+    await eventually_async(lambda: asyncio.sleep(0, Late.begun == 1))
+    await kafka.kill()
+    with pytest.raises(ComponentLost):
+        await late
+    Late.answers.set()
+    await kafka.call("start", timeout_s=5)
+    assert (await kafka.call("probe", timeout_s=5)).message == "kafka"
+    assert Late.begun == 2
 
 
 @pytest.fixture
