@@ -328,7 +328,7 @@ class LakeSettings(_Section):
     """Maximum duration of the lake job's start, with that of Spark."""
     accept_lost_offsets: bool = False
     """Continue at the earliest offset if Kafka has deleted records that are not in the lake. False: the job stops and reports the range."""
-    maintenance_s: Duration = Field(default=60.0, ge=1.0)
+    maintenance_s: Duration = Field(default=120.0, ge=1.0)
     """Interval of maintenance rounds."""
     lease_s: float = Field(default=15.0, ge=3.0, le=600.0)
     """Validity of the lease on the lake. If the job does not renew it in time, another pipeline may take over."""
