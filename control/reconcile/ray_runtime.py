@@ -123,7 +123,7 @@ class RayRuntime(Nodes):
             ) from None
 
     async def stop(self, spec: ComponentSpec, grace_s: float) -> None:
-        """Call `stop` with a deadline, kill the actor, then wait until its name is free."""
+        """Call `stop` with a deadline, unless it is 0, kill the actor, then wait until its name is free."""
         self._addresses.pop(spec.name, None)
         making = self._making.pop(spec.name, None)
         if making is not None:
@@ -131,6 +131,11 @@ class RayRuntime(Nodes):
         actor = self._actor(spec)
         if not await actor.exists():
             return
+        if grace_s > 0:
+            await self._drain(spec, actor, grace_s)
+        await actor.kill()
+
+    async def _drain(self, spec: ComponentSpec, actor: RayActor | SupervisedActor, grace_s: float) -> None:
         try:
             await actor.call("stop", timeout_s=grace_s)
         except NoAnswer:
@@ -139,7 +144,6 @@ class RayRuntime(Nodes):
         except CryptoVizError as error:
             # The actor is killed next; the error is only logged.
             _log.warning("component_stop_failed", name=spec.name, error=error.message)
-        await actor.kill()
 
     async def _create(self, spec: ComponentSpec, actor: RayActor | SupervisedActor) -> None:
         node = await self._placer.choose(spec)

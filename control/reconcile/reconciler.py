@@ -44,7 +44,7 @@ _PROBE_EVERY_MS = 1_500
 _REPLACE_GRACE_S = 3.0
 """Time to flush for a component that is replaced because it is broken."""
 _STARTING_GRACE_S = 3.0
-"""Of a component whose start has not returned. It has nothing to drain, and does not answer while its process is still starting."""
+"""Of a component whose start has not returned: it has nothing to drain, and does not answer while its process is starting. Before its start: none."""
 _STOP_AGAIN_S = 1.0
 _CLOCK_STEP_MS = 1_000
 """A larger offset of the wall clock is a step, and displayed times follow. Smaller drift is ignored: it would change every status each round."""
@@ -330,14 +330,12 @@ class Reconciler:
         self._apply(spec.name, event)
 
     async def _run_stop(self, spec: ComponentSpec, earlier: asyncio.Task[None] | None, action: Action) -> None:
-        starting = earlier is not None or spec.name in self._preparing
+        begun_s = _STARTING_GRACE_S if earlier is not None else 0.0 if spec.name in self._preparing else spec.stop_timeout_s
         if earlier is not None and earlier is not asyncio.current_task():
             earlier.cancel()
         await _ended(earlier)
         await _ended(self._preparing.pop(spec.name, None))
-        grace_s = spec.stop_timeout_s if action is Action.STOP else _REPLACE_GRACE_S
-        if starting:
-            grace_s = min(grace_s, _STARTING_GRACE_S)
+        grace_s = min(begun_s, spec.stop_timeout_s if action is Action.STOP else _REPLACE_GRACE_S)
         while not await self._try_stop(spec, grace_s):
             grace_s = 0.0
             await self._clock.sleep(_STOP_AGAIN_S)

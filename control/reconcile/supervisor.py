@@ -121,6 +121,7 @@ class SupervisedActor:
         self._users = users
         self._probes = probes or ProbeRound(supervisor)
         self._made: tuple[type[Any], tuple[object, ...]] | None = None
+        self._called = False
 
     def create(self, cls: type[Any], *arguments: object, node: str = "") -> None:
         """Create the supervisor on the node with this id, or find it. Blocks.
@@ -145,6 +146,7 @@ class SupervisedActor:
 
     async def call(self, method: str, *arguments: object, timeout_s: float) -> Any:
         """The answer of a method. Raises as `RayActor.call`."""
+        self._called = True
         if method == "start" and self._made is not None:
             return await self._supervisor.call("start", self._name, *self._made, timeout_s=timeout_s)
         if method == "probe":
@@ -170,7 +172,11 @@ class SupervisedActor:
             await self._supervisor.kill()
 
     async def _remove(self) -> bool:
-        """Returns whether the supervisor has another component. One whose process has ended has none; others may be starting in the next."""
+        """Returns whether the supervisor has another component. One whose process has ended has none; others may be starting in the next. It is not
+        asked about a component that was never started: it may still be starting itself.
+        """
+        if self._made is not None and not self._called:
+            return False
         while True:
             try:
                 return bool(await self._supervisor.call("remove", self._name, timeout_s=_REMOVE_TIMEOUT_S))

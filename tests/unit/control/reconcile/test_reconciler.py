@@ -85,14 +85,14 @@ async def test_a_prepared_component_is_ended_like_a_started_one() -> None:
 
 
 async def test_a_component_whose_start_has_not_returned_gets_little_time_to_stop() -> None:
-    """It has nothing to drain, and its process may still be starting: it would not answer before."""
+    """It has nothing to drain, and its process may still be starting: it would not answer before. Before its start it gets none."""
     runtime = FakeRuntime(start_gates={"worker": asyncio.Event()})
     async with Bench(runtime=runtime) as bench:
         await bench.reconciler.start_all()
         await bench.until(engine=S.RUNNING, worker=S.STARTING, page=S.RUNNING)
         await bench.reconciler.stop_all()
         await bench.until(engine=S.STOPPED, worker=S.STOPPED, reader=S.STOPPED, page=S.STOPPED)
-    assert runtime.graces == {"engine": 8.0, "page": 8.0, "worker": 3.0, "reader/one": 3.0}
+    assert runtime.graces == {"engine": 8.0, "page": 8.0, "worker": 3.0, "reader/one": 0.0}
 
 
 @pytest.mark.parametrize("waited_s", [0, 30])

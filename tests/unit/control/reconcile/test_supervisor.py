@@ -191,6 +191,7 @@ async def test_a_kill_during_a_restart_of_the_supervisor_leaves_what_starts_in_i
     components = {name: SupervisedActor(actor, name, users) for name in ("kafka", "redis")}
     for name, component in components.items():
         component.create(Component, settings, name)
+    await components["kafka"].call("start", timeout_s=5)
     actor.deaths = 1
     await components["kafka"].kill()
     await components["redis"].call("start", timeout_s=5)
@@ -207,6 +208,20 @@ class Counting(Local):
     async def call(self, method: str, *arguments: object, timeout_s: float) -> Any:
         self.calls[method] += 1
         return await super().call(method, *arguments, timeout_s=timeout_s)
+
+
+async def test_a_component_that_was_only_prepared_is_ended_without_an_answer_of_the_supervisor(settings: Settings) -> None:
+    """It may still be starting, which takes seconds on a busy machine."""
+    actor, users = Counting(), set[str]()
+    components = [SupervisedActor(actor, name, users) for name in ("maintenance", "dashboard")]
+    for component in components:
+        component.create(Component, settings, "one")
+    await components[0].kill()
+    held = [actor.held is not None]
+    await components[1].kill()
+    held.append(actor.held is not None)
+    assert held == [True, False]
+    assert not actor.calls
 
 
 class Late(Component):
