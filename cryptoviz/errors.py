@@ -20,6 +20,9 @@
         ├── UnknownAsset            unknown asset id
         ├── UnknownComponent        unknown component name
         ├── UnknownOperation        unknown operation id
+        ├── UnknownAlert            unknown id of an alert rule
+        ├── AlertRefused            a value of an alert rule is not valid
+        ├── DeliveryRefused         the receiver of an alert refuses it
         ├── ControlRefused          the control service refuses a call: token, state
         │   └── InvalidRequest          an argument of the call is not valid
         ├── QueryError              a query or an argument of the lake reader is not valid
@@ -45,10 +48,12 @@ from cryptoviz.masking import redact_value
 from cryptoviz.records import FallbackReason
 
 __all__ = [
+    "AlertRefused",
     "BadPayload",
     "ComponentLost",
     "ControlRefused",
     "CryptoVizError",
+    "DeliveryRefused",
     "DownloadError",
     "EngineUnavailable",
     "FrameError",
@@ -69,6 +74,7 @@ __all__ = [
     "SpecError",
     "TerminalError",
     "TransientError",
+    "UnknownAlert",
     "UnknownAsset",
     "UnknownColumn",
     "UnknownComponent",
@@ -269,6 +275,26 @@ class UnknownOperation(TerminalError):
     """No operation has the id `operation`, or its status is no longer kept."""
 
     operation: str = ""
+
+
+class UnknownAlert(TerminalError):
+    """No alert rule has the id `rule`."""
+
+    rule: str = ""
+
+
+class AlertRefused(TerminalError):
+    """A value of an alert rule is not valid; `field` names it, `value` is what was received."""
+
+    field: str = ""
+    value: str = ""
+
+
+class DeliveryRefused(TerminalError):
+    """The receiver of `channel` (`webhook`, `mail`) refuses a message; `status` is its answer's, 0 without one."""
+
+    channel: str = ""
+    status: int = 0
 
 
 class ControlRefused(TerminalError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DESIRED_KEY", "LATEST_KEY", "LATEST_TICK_KEY", "LIMIT_KEY", "OWNER_KEY", "PROTECTION_KEY", "QUOTA_KEY", "of_namespace"]
+__all__ = ["ALERTS_KEY", "DESIRED_KEY", "LATEST_KEY", "LATEST_TICK_KEY", "LIMIT_KEY", "OWNER_KEY", "PROTECTION_KEY", "QUOTA_KEY", "of_namespace"]
 
 LATEST_KEY = "cryptoviz:latest"
 """Hash: asset id -> unified record as JSON. Written by the collector, read by the dashboard."""
@@ -18,6 +18,9 @@ DESIRED_KEY = "cryptoviz:control:{namespace}:desired"
 """String: desired state of the pipeline in this Ray namespace, as JSON."""
 OWNER_KEY = "cryptoviz:control:{namespace}:owner"
 """String: the pipeline that uses this namespace, as JSON. Expires."""
+
+ALERTS_KEY = "cryptoviz:alerts:{namespace}:{part}"
+"""Alert rules of this Ray namespace, their states, firings and queues (`cryptoviz.alerts.store`). Written by commands and the dashboard."""
 
 
 def of_namespace(key: str, namespace: str) -> str:

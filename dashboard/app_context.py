@@ -7,10 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from cryptoviz.alerts.store import AlertStore
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.settings import Settings
+from dashboard.alert_state import AlertState
 from dashboard.derived import Derived
 from dashboard.downloads import Downloads
+from dashboard.feeds.alert_feed import AlertFeed
 from dashboard.feeds.control_feed import ControlFeed, ControlService
 from dashboard.feeds.history_cache import History, HistorySource
 from dashboard.feeds.inspection import Inspection
@@ -33,8 +36,11 @@ class AppContext:
     control: ControlState
     history: History
     connect: Callable[[], ControlService]
-    feeds: tuple[LiveFeed | ControlFeed, ...]
+    feeds: tuple[LiveFeed | ControlFeed | AlertFeed, ...]
     inspection: Inspection
+    alerts: AlertState
+    alert_store: AlertStore
+    alert_feed: AlertFeed
     derived: Derived = field(default_factory=Derived)
     downloads: Downloads = field(default_factory=lambda: Downloads(lambda: time.monotonic() * 1000))
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_ACTION_WORKERS, thread_name_prefix="actions"))
@@ -45,10 +51,12 @@ class AppContext:
         wakeups = Wakeups()
         clock = SystemClock()
         live, control = LiveState(wakeups), ControlState(wakeups)
-        feeds = (LiveFeed(settings, live, clock), ControlFeed(connect, control))
+        alerts, alert_store = AlertState(wakeups), AlertStore(settings)
+        alert_feed = AlertFeed(settings, alert_store, live, control, alerts, clock)
+        feeds = (alert_feed, LiveFeed(settings, live, clock), ControlFeed(connect, control))
         inspection = Inspection(settings, connect, wakeups.wake)
         wakeups.subscribe(lambda: inspection.trends.take(control.read()[0], clock.now_ms()))
-        return cls(settings, clock, wakeups, live, control, History(history), connect, feeds, inspection)
+        return cls(settings, clock, wakeups, live, control, History(history), connect, feeds, inspection, alerts, alert_store, alert_feed)
 
     def start(self) -> None:
         for feed in self.feeds:
@@ -60,6 +68,7 @@ class AppContext:
         self.workers.shutdown(wait=False, cancel_futures=True)
         self.history.close()
         self.inspection.close()
+        self.alert_store.close()
 
     @property
     def tick_ms(self) -> int:

@@ -86,6 +86,7 @@ class LiveState:
         self._status = FeedStatus(connected=False, message=CONNECTING)
         self._version = 0
         self._versions: dict[str, int] = {}  # of each asset's latest record
+        self._listeners: list[Callable[[list[UnifiedRecord]], None]] = []
 
     @property
     def version(self) -> int:
@@ -106,7 +107,7 @@ class LiveState:
 
     def apply(self, records: Iterable[UnifiedRecord], *, snapshot: bool = False) -> int:
         """Apply records in order of offset; return the number of new ones. A snapshot sets only the latest values, since it is not a tick."""
-        news = 0
+        news, records = 0, list(records)
         with self._lock:
             for record in records:
                 if not snapshot:
@@ -119,9 +120,16 @@ class LiveState:
                 if not snapshot:
                     self._take_tick(record)
             self._version += bool(news)
+        if not snapshot:
+            for listener in self._listeners:
+                listener(records)
         if news:
             self._wakeups.wake()
         return news
+
+    def listen(self, listener: Callable[[list[UnifiedRecord]], None]) -> None:
+        """Call `listener` with each batch of ticks, also old ones, from the ingest thread. To be added before the feed starts; must not block."""
+        self._listeners.append(listener)
 
     def _drop_time_to_come(self, record: UnifiedRecord) -> None:
         """Discard ticks of a clock that was far ahead: the stream has earlier ticks now, but those would stay the newest until their time."""
@@ -168,6 +176,16 @@ class LiveState:
             ticks = islice(ring, max(0, len(ring) - count), None)
             return [tick.price for tick in ticks if latest is not None and tick.quote_currency == latest.quote_currency]
 
+    def price_at(self, asset_id: str, quote_currency: str, at_ms: int, oldest_ms: int) -> float | None:
+        """Price at the newest tick from `oldest_ms` until `at_ms` (UTC epoch ms, both inclusive); None if no kept tick is."""
+        with self._lock:
+            for tick in reversed(self._rings.get(asset_id, ())):
+                if tick.tick_ts < oldest_ms:
+                    return None
+                if tick.tick_ts <= at_ms and tick.quote_currency == quote_currency:
+                    return tick.price
+        return None
+
     def candles(self, asset_id: str, interval: str) -> dict[str, LiveCandles]:
         """Candles of the live ticks of one asset, by quote currency."""
         with self._lock:
@@ -186,6 +204,7 @@ class ControlState:
         self._status: PipelineStatus | None = None
         self._lost: str | None = CONNECTING
         self._version = 0
+        self._listeners: list[Callable[[PipelineStatus], None]] = []
 
     @property
     def version(self) -> int:
@@ -201,7 +220,13 @@ class ControlState:
         with self._lock:
             self._status, self._lost = status, None
             self._version += 1
+        for listener in self._listeners:
+            listener(status)
         self._wakeups.wake()
+
+    def listen(self, listener: Callable[[PipelineStatus], None]) -> None:
+        """Call `listener` with each status, from the watch thread. To be added before the feed starts; must not block."""
+        self._listeners.append(listener)
 
     def set_lost(self, why: str) -> None:
         """Record that the service does not answer; the last status is kept."""

@@ -1,0 +1,166 @@
+"""Alert rules, states and queues in a real Redis, and the commands on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from typer.testing import CliRunner
+
+from cryptoviz.alerts.evaluate import Evaluation, RuleState, firing_of
+from cryptoviz.alerts.rule import Direction, Kind, Rule
+from cryptoviz.alerts.store import HISTORY, QUEUE, QUEUE_FULL, AlertStore, Outdated
+from cryptoviz.cli.main import app
+from cryptoviz.components import ComponentState
+from cryptoviz.errors import AlertRefused, EngineUnavailable, UnknownAlert
+from cryptoviz.settings import Settings
+from tests.support.engines import engines, lake_settings
+from tests.support.ports import free_port
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+T0 = 1_700_000_000_000
+RULE = Rule(
+    rule_id="r1", kind=Kind.PRICE, subject="bitcoin", direction=Direction.BELOW, threshold=Decimal("0.10000000000000000001"),
+    states=(ComponentState.FAILED,), created_ms=T0, note="é",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    found = lake_settings(tmp_path_factory.mktemp("alerts"))
+    with engines(found, "redis"):
+        yield found
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[AlertStore]:
+    made = AlertStore(settings)
+    yield made
+    made.close()
+    with redis.Redis.from_url(**settings.redis.connection(2.0)) as client:
+        for key in client.scan_iter("cryptoviz:alerts:*"):
+            client.delete(key)
+
+
+def result(count: int = 1, rule: Rule = RULE, at_ms: int = T0) -> Evaluation:
+    firings = [firing_of(rule, "bitcoin", "0.1", at_ms + number) for number in range(count)]
+    return Evaluation({"r1": RuleState(at_ms, at_ms, ("bitcoin",))}, firings, {"bitcoin": at_ms})
+
+
+def test_a_rule_comes_back_exactly(store: AlertStore) -> None:
+    store.add(RULE)
+    assert store.rules() == [RULE]
+    with pytest.raises(AlertRefused, match="the id 'r1' is in use"):
+        store.add(RULE)
+    with pytest.raises(UnknownAlert, match="no alert rule 'r2'"):
+        store.remove("r2")
+
+
+def test_an_evaluation_is_stored_as_a_whole_by_the_evaluator_only(store: AlertStore, settings: Settings) -> None:
+    store.add(RULE)
+    other = AlertStore(settings)
+    assert store.claim("old", take_over=True)
+    revision = store.revision()
+    assert other.claim("new", take_over=True)
+    assert not store.claim("old", take_over=False)
+    with pytest.raises(Outdated):
+        store.commit("old", revision, result(), ("webhook",))
+    assert store.history() == []
+    stored = other.commit("new", revision, result(), ("webhook",))
+    assert [firing.deliveries for firing in stored] == [{"webhook": "waiting"}]
+    loaded = store.load()
+    assert (loaded.states, loaded.seen) == ({"r1": RuleState(T0, T0, ("bitcoin",))}, {"bitcoin": T0})
+    assert store.history() == stored
+    other.release("new")
+    assert store.claim("old", take_over=False)
+    other.close()
+
+
+def test_an_edit_between_reading_and_storing_is_noticed(store: AlertStore) -> None:
+    store.add(RULE)
+    store.claim("me", take_over=True)
+    revision = store.load().revision
+    store.change("r1", lambda rule: replace(rule, threshold=Decimal(7)))
+    with pytest.raises(Outdated):
+        store.commit("me", revision, result(), ())
+
+
+def test_an_edit_begins_a_rule_again_and_muting_does_not(store: AlertStore) -> None:
+    store.add(RULE)
+    store.claim("me", take_over=True)
+    store.commit("me", store.revision(), result(), ())
+    assert store.change("r1", lambda rule: replace(rule, muted=True)).muted
+    assert store.load().states["r1"].active_since_ms == T0
+    store.change("r1", lambda rule: replace(rule, threshold=Decimal(7)))
+    assert store.load().states == {}
+    store.remove("r1")
+    assert store.load().rules == ()
+    assert len(store.history()) == 1
+
+
+def test_queue_and_history_are_bounded_and_a_full_queue_is_reported(store: AlertStore) -> None:
+    store.claim("me", take_over=True)
+    for start in range(0, HISTORY + 100, 60):
+        store.commit("me", 0, result(60, at_ms=T0 + start), ("mail",))
+    history = store.history(1_000)
+    assert len(history) == HISTORY
+    assert history[0].deliveries == {"mail": QUEUE_FULL}
+    delivered = []
+    while (firing := store.next_delivery("mail")) is not None:
+        store.note_delivery("mail", firing.firing_id, "sent", done=True)
+        delivered.append(firing.at_ms)
+    assert delivered == sorted(delivered)
+    assert 0 < len(delivered) <= QUEUE
+    muted = store.commit("me", 0, result(rule=replace(RULE, muted=True), at_ms=T0 + 10_000), ("mail",))
+    assert muted[0].deliveries == {}
+    assert store.next_delivery("mail") is None
+
+
+def test_results_of_deliveries_are_in_the_history(store: AlertStore) -> None:
+    store.claim("me", take_over=True)
+    (firing,) = store.commit("me", 0, result(), ("webhook", "mail"))
+    store.note_delivery("webhook", firing.firing_id, "retried: 503", done=False)
+    assert store.next_delivery("webhook") is not None
+    store.note_delivery("webhook", firing.firing_id, "sent", done=True)
+    assert store.history()[0].deliveries == {"webhook": "sent", "mail": "waiting"}
+
+
+def test_without_redis_the_error_names_address_and_setting(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis": type(settings.redis)(url=f"redis://:canary-9@127.0.0.1:{free_port()}/0")})
+    with pytest.raises(EngineUnavailable, match="CRYPTOVIZ_REDIS__URL") as error:
+        AlertStore(away).rules()
+    assert "canary-9" not in error.value.message
+
+
+def test_the_commands(store: AlertStore, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HOME": settings.home, "REDIS__PORT": settings.redis.port}.items():
+        monkeypatch.setenv(f"CRYPTOVIZ_{name}", str(value))
+    if not settings.redis.embedded:
+        monkeypatch.setenv("CRYPTOVIZ_REDIS__URL", str(settings.redis.url))
+    monkeypatch.chdir(tmp_path)
+
+    def answer(*arguments: str) -> Any:
+        done = CliRunner().invoke(app, ["alerts", *arguments, "--json"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    added = answer("add", "price", "btc", "--below", "50000.10", "--cool-down", "10m", "--note", "buy")
+    assert (added["condition"], added["threshold"], added["cool_down_s"]) == ("bitcoin price below 50000.1 USD", "50000.10", 600)
+    assert answer("mute", added["id"]) == {"id": added["id"], "muted": True}
+    (listed,) = answer("list")["alerts"]
+    assert listed == added | {"muted": True, "state": "armed, muted"}
+    store.claim("me", take_over=True)
+    store.commit("me", store.revision(), Evaluation(firings=[firing_of(store.rules()[0], "bitcoin", "50000", T0)]), ())
+    (fired,) = answer("history", "-n", "1")["firings"]
+    assert (fired["alert"], fired["value"], fired["unit"], fired["time"]) == (added["id"], "50000", "USD", "2023-11-14T22:13:20.000Z")
+    assert answer("remove", added["id"]) == {"id": added["id"], "removed": True}
+    assert answer("list") == {"alerts": []}
+    table = CliRunner().invoke(app, ["alerts", "history"])
+    assert "bitcoin price below 50000.1 USD" in table.stdout
