@@ -6,7 +6,8 @@
     │   ├── EngineUnavailable       Kafka, S3, Redis or the control service does not answer
     │   ├── ComponentLost           a component's actor is dead or does not answer
     │   ├── OperationBusy           another operation of the same kind is running
-    │   └── QueueFull               a bounded queue is full
+    │   ├── QueueFull               a bounded queue is full
+    │   └── DeliveryFailed          the receiver of an alert does not answer, or not now
     └── TerminalError           a retry cannot succeed: settings, data or an external system must be changed
         ├── SettingsError           a setting is missing or invalid
         │   └── UsageError              an argument of a command is not valid
@@ -53,6 +54,7 @@ __all__ = [
     "ComponentLost",
     "ControlRefused",
     "CryptoVizError",
+    "DeliveryFailed",
     "DeliveryRefused",
     "DownloadError",
     "EngineUnavailable",
@@ -215,6 +217,13 @@ class QueueFull(TransientError):
 
     queue: str = ""
     limit: int = 0
+
+
+class DeliveryFailed(TransientError):
+    """The receiver of `channel` (`webhook`, `mail`) did not take a message; `status` is its answer's, 0 without one."""
+
+    channel: str = ""
+    status: int = 0
 
 
 class SettingsError(TerminalError):

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from cryptoviz.alerts.channels import channels_of
 from cryptoviz.alerts.store import AlertStore
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.settings import Settings
 from dashboard.alert_state import AlertState
 from dashboard.derived import Derived
 from dashboard.downloads import Downloads
+from dashboard.feeds.alert_delivery import AlertDelivery
 from dashboard.feeds.alert_feed import AlertFeed
 from dashboard.feeds.control_feed import ControlFeed, ControlService
 from dashboard.feeds.history_cache import History, HistorySource
@@ -23,6 +25,8 @@ from dashboard.shared_state import ControlState, LiveState, Wakeups
 __all__ = ["AppContext"]
 
 _ACTION_WORKERS = 2  # calls take milliseconds; a second worker serves clicks while another call waits for its deadline
+
+Feed = LiveFeed | ControlFeed | AlertFeed | AlertDelivery
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class AppContext:
     control: ControlState
     history: History
     connect: Callable[[], ControlService]
-    feeds: tuple[LiveFeed | ControlFeed | AlertFeed, ...]
+    feeds: tuple[Feed, ...]
     inspection: Inspection
     alerts: AlertState
     alert_store: AlertStore
@@ -52,8 +56,12 @@ class AppContext:
         clock = SystemClock()
         live, control = LiveState(wakeups), ControlState(wakeups)
         alerts, alert_store = AlertState(wakeups), AlertStore(settings)
-        alert_feed = AlertFeed(settings, alert_store, live, control, alerts, clock)
-        feeds = (alert_feed, LiveFeed(settings, live, clock), ControlFeed(connect, control))
+        channels = channels_of(settings, clock)
+        alert_feed = AlertFeed(settings, alert_store, live, control, alerts, clock, tuple(channel.name for channel in channels))
+        deliveries = tuple(AlertDelivery(alert_store, channel, alert_feed.is_evaluator, clock) for channel in channels)
+        for delivery in deliveries:
+            alert_feed.when_queued(delivery.wake)
+        feeds: tuple[Feed, ...] = (alert_feed, *deliveries, LiveFeed(settings, live, clock), ControlFeed(connect, control))
         inspection = Inspection(settings, connect, wakeups.wake)
         wakeups.subscribe(lambda: inspection.trends.take(control.read()[0], clock.now_ms()))
         return cls(settings, clock, wakeups, live, control, History(history), connect, feeds, inspection, alerts, alert_store, alert_feed)

@@ -31,7 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "providers": ("providers", "Show the providers: state, breaker, quota, latency."),
     "streams": ("streams", "Show the trade streams: connections, trades, gaps, refills."),
     "calls": ("calls", "Show the calls of the control service: number, codes, times."),
-    "alerts": ("alerts", "Add, list, mute and remove alerts; show what fired."),
+    "alerts": ("alerts", "Add, list, mute, test and remove alerts; show what fired."),
     "query": ("query", "Query the lake with SQL (DuckDB)."),
     "verify": ("query", "Compare Kafka with the lake: no row lost or duplicated."),
     "dead-letters": ("dead_letters", "List, export and replay records that failed to decode."),

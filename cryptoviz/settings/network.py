@@ -1,4 +1,4 @@
-"""Proxy and certificates for internet access: HTTP requests to providers and downloads of setup. No other connection uses a proxy."""
+"""Proxy and certificates for internet access: requests to providers and the webhook of alerts, downloads of setup. Nothing else uses a proxy."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from cryptoviz.log import LogFormat
 from cryptoviz.masking import hide
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, find_spec
 from cryptoviz.providers.spec import ProviderSpec
+from cryptoviz.settings.alerts import AlertsSettings
 from cryptoviz.settings.check_assets import check_assets
 from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE, check_collection
 from cryptoviz.settings.check_engines import check_engines
@@ -96,6 +97,7 @@ class Settings(BaseSettings):
     downloads: DownloadSettings = Field(default_factory=DownloadSettings)
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
+    alerts: AlertsSettings = Field(default_factory=AlertsSettings)
 
     @field_validator("crypto_list", mode="before")
     @classmethod

@@ -64,10 +64,10 @@ class AlertFeed:
         state: AlertState,
         clock: Clock,
         channels: tuple[str, ...] = (),
-        queued: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._store, self._live, self._control, self._state, self._clock = settings, store, live, control, state, clock
-        self._channels, self._queued = channels, queued
+        self._channels = channels
+        self._when_queued: list[Callable[[], None]] = []
         self._token = secrets.token_hex(8)
         self._assets = [asset.asset_id for asset in settings.assets]
         self._waiting: deque[UnifiedRecord] = deque(maxlen=_MAX_WAITING)
@@ -87,10 +87,13 @@ class AlertFeed:
         live.listen(self.take_records)
         control.listen(self.take_status)
 
-    @property
-    def holds(self) -> bool:
+    def is_evaluator(self) -> bool:
         """Whether this process is the pipeline's evaluator."""
         return self._holds
+
+    def when_queued(self, call: Callable[[], None]) -> None:
+        """Call back after firings have been stored and queued. To be added before `start`; must not block."""
+        self._when_queued.append(call)
 
     def start(self) -> None:
         self._thread.start()
@@ -227,7 +230,8 @@ class AlertFeed:
             log.info("alert_fired", alert=firing.rule.rule_id, kind=str(firing.rule.kind), subject=firing.subject, value=firing.value)
         self._history = self._store.history()
         self._state.notify(firing for firing in firings if not firing.rule.muted)
-        self._queued()
+        for call in self._when_queued:
+            call()
 
     def _publish(self, problem: str | None) -> None:
         evaluator = self._evaluator

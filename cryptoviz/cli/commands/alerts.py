@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -10,12 +11,13 @@ from rich import box
 from rich.table import Table
 
 from cryptoviz.alerts.draft import Draft, Known, make_rule
-from cryptoviz.alerts.evaluate import Firing, RuleState
+from cryptoviz.alerts.evaluate import Firing, RuleState, firing_of
 from cryptoviz.alerts.rule import Kind, Rule, describe
 from cryptoviz.alerts.store import HISTORY, AlertStore, new_rule_id
 from cryptoviz.cli.options import Yes, confirm
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.clock import SystemClock
+from cryptoviz.errors import SettingsError, TerminalError, TransientError
 from cryptoviz.running_pipeline import control_client, running_settings
 from cryptoviz.settings import Settings
 from cryptoviz.times import iso_ms
@@ -26,13 +28,23 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Id = Annotated[str, typer.Argument(help="Id of the rule, as `cryptoviz alerts list` shows it.", metavar="ID")]
 _NO_RULES = "No alerts yet: `cryptoviz alerts add --help`."
 _COMMON = "Default: that of the kind."
+_TEST = "This is a test: nothing has happened."
+_TEST_RULE = Rule(rule_id="test", kind=Kind.PRICE, subject="bitcoin", threshold=Decimal(100_000))
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    text = "Add, list, mute and remove alerts; show what fired. The dashboard's process evaluates them, whether a browser is open or not."
+    text = "Add, list, mute, test and remove alerts; show what fired. The dashboard's process evaluates them, whether a browser is open or not."
     group = typer.Typer(help=text, rich_markup_mode=None, no_args_is_help=True)
-    for name, command in (("list", show), ("add", add), ("remove", remove), ("mute", mute), ("unmute", unmute), ("history", history)):
+    for name, command in (
+        ("list", show),
+        ("add", add),
+        ("remove", remove),
+        ("mute", mute),
+        ("unmute", unmute),
+        ("history", history),
+        ("test", send_test),
+    ):
         group.command(name)(command)
     app.add_typer(group, name="alerts")
 
@@ -117,6 +129,33 @@ def history(
         sent = "muted" if firing.rule.muted else "; ".join(f"{channel}: {text}" for channel, text in firing.deliveries.items())
         table.add_row(iso_ms(firing.at_ms), describe(firing.rule), f"{firing.subject}{others}", f"{firing.value} {firing.rule.unit}".strip(), sent)
     terminal().print(table if firings else "No alert has fired yet.")
+
+
+def send_test(
+    rule_id: Annotated[str, typer.Argument(help="Id of the rule whose message is sent. Default: a message about none.", metavar="[ID]")] = "",
+    as_json: Json = False,
+) -> None:
+    """Send a test message to each receiver, now and once, from this command. Exit code 1 if one did not take it."""
+    from cryptoviz.alerts.channels import channels_of
+
+    settings, clock = running_settings(), SystemClock()
+    channels = channels_of(settings, clock)
+    if not channels:
+        text = "no receiver is configured: set CRYPTOVIZ_ALERTS__WEBHOOK_URL, or CRYPTOVIZ_ALERTS__SMTP_HOST, MAIL_FROM and MAIL_TO"
+        raise SettingsError(text, setting="CRYPTOVIZ_ALERTS__WEBHOOK_URL")
+    rule = replace(AlertStore(settings).rule(rule_id), note=_TEST) if rule_id else replace(_TEST_RULE, note=_TEST)
+    firing, results = firing_of(rule, rule.subject, "0" if rule.unit else _TEST, clock.now_ms()), {}
+    for channel in channels:
+        try:
+            channel.send(firing)
+            results[channel.name] = "sent"
+        except (TransientError, TerminalError) as error:
+            results[channel.name] = str(error)
+    if as_json:
+        echo_json({"deliveries": results})
+    else:
+        echo("\n".join(f"{name}: {text}" for name, text in results.items()))
+    raise typer.Exit(0 if set(results.values()) == {"sent"} else 1)
 
 
 def rule_json(rule: Rule, state: RuleState) -> dict[str, Any]:

@@ -33,9 +33,8 @@ class Dashboard:
         self.clock = clock or FakeClock(NOW_MS)
         self.live, self.control, self.state = LiveState(wakeups, self.clock.now_ms), ControlState(wakeups), AlertState(wakeups)
         self.queued: list[int] = []
-        self.feed = AlertFeed(
-            SETTINGS, store, self.live, self.control, self.state, self.clock, ("webhook",), lambda: self.queued.append(len(store.fired))
-        )
+        self.feed = AlertFeed(SETTINGS, store, self.live, self.control, self.state, self.clock, ("webhook",))
+        self.feed.when_queued(lambda: self.queued.append(len(store.fired)))
 
     def read(self, *records: UnifiedRecord) -> list[tuple[str, str]]:
         """Subject and value of the notices after these records."""

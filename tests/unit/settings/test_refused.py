@@ -149,6 +149,12 @@ def test_unused_ports_may_be_equal() -> None:
         ({"s3": {"lake_bucket": "one-bucket", "prices_bucket": "one-bucket"}}, "CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET are both 'one-bucket': each needs a bucket of its own"),
         # Secrets without encryption.
         ({"tracing": {"endpoint": "http://receiver:4318", "headers": {"authorization": "canary-7"}}}, "CRYPTOVIZ_TRACING__HEADERS would be sent without encryption to the receiver of CRYPTOVIZ_TRACING__ENDPOINT: valid is https:// beyond loopback, or no headers"),
+        ({"alerts": {"webhook_url": "ftp://canary-7"}}, "CRYPTOVIZ_ALERTS__WEBHOOK_URL is not valid: valid is http:// or https:// with a host, an optional path and query, and no user"),
+        ({"alerts": {"webhook_url": "http://hooks/x", "webhook_token": "canary-7"}}, "CRYPTOVIZ_ALERTS__WEBHOOK_TOKEN would be sent without encryption: valid for CRYPTOVIZ_ALERTS__WEBHOOK_URL is https:// beyond loopback"),
+        ({"alerts": {"webhook_token": "canary-7"}}, "CRYPTOVIZ_ALERTS__WEBHOOK_TOKEN is set without CRYPTOVIZ_ALERTS__WEBHOOK_URL: valid are both, or no token"),
+        ({"alerts": {"smtp_host": "mail"}}, "CRYPTOVIZ_ALERTS__SMTP_HOST is set without CRYPTOVIZ_ALERTS__MAIL_FROM and CRYPTOVIZ_ALERTS__MAIL_TO: valid are all of them, or none"),
+        ({"alerts": {"mail_to": ["a@b"]}}, "settings of mail are set without CRYPTOVIZ_ALERTS__SMTP_HOST: valid are all of them, or none"),
+        ({"alerts": {"smtp_host": "mail", "mail_from": "a@b", "mail_to": ["c@d"], "smtp_user": "a", "smtp_password": "canary-7", "smtp_security": "none"}}, "CRYPTOVIZ_ALERTS__SMTP_PASSWORD would be sent without encryption: valid for CRYPTOVIZ_ALERTS__SMTP_SECURITY is starttls or tls beyond loopback"),
         # Incomplete pairs of settings.
         ({"control": {"host": "192.0.2.7"}}, "CRYPTOVIZ_CONTROL__HOST is '192.0.2.7', which others can reach: set CRYPTOVIZ_CONTROL__TLS_CERT and, where the pipeline starts, CRYPTOVIZ_CONTROL__TLS_KEY, or use 127.0.0.1"),
         ({"control": {"tls_key": "/x/key.pem"}}, "CRYPTOVIZ_CONTROL__TLS_KEY is '/x/key.pem' without CRYPTOVIZ_CONTROL__TLS_CERT: valid are both, or neither"),
