@@ -12,7 +12,20 @@ from enum import StrEnum
 from cryptoviz.components import ComponentState
 from cryptoviz.records import DOLLAR
 
-__all__ = ["ALL", "ASSET_KINDS", "PROVIDER_WINDOWS", "UNITS", "Direction", "Kind", "Rule", "describe", "is_beyond", "is_over", "plain"]
+__all__ = [
+    "ALL",
+    "ASSET_KINDS",
+    "PROVIDER_WINDOWS",
+    "UNITS",
+    "Direction",
+    "Kind",
+    "Rule",
+    "describe",
+    "duration_text",
+    "is_beyond",
+    "is_over",
+    "plain",
+]
 
 ALL = "all"
 """The subject of a rule for all assets, or all components."""
@@ -107,12 +120,13 @@ def describe(rule: Rule) -> str:
     """The condition in one line of English: `bitcoin price above 100000 USD`."""
     if rule.kind is Kind.COMPONENT:
         return f"component {rule.subject} is {' or '.join(rule.states)}"
-    window = f" over {_duration(rule.window_s)}" if rule.kind is Kind.CHANGE else ""
+    window = f" over {duration_text(rule.window_s)}" if rule.kind is Kind.CHANGE else ""
     return f"{rule.subject} {rule.kind}{window} {rule.direction} {plain(rule.threshold)} {rule.unit}"
 
 
-def _duration(seconds: int) -> str:
+def duration_text(seconds: int) -> str:
+    """`15m`: in the largest unit of d, h, m and s that divides it."""
     for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds % unit_s == 0:
+        if seconds and seconds % unit_s == 0:
             return f"{seconds // unit_s}{unit}"
     return f"{seconds}s"

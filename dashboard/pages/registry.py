@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dashboard.pages import coin, lake, markets, pipeline, providers, topics
+from dashboard.pages import alerts, coin, lake, markets, pipeline, providers, topics
 from dashboard.pages.page import PageKind
 
 __all__ = ["PAGES", "page_kind"]
 
-PAGES: tuple[PageKind, ...] = (markets.KIND, coin.KIND, pipeline.KIND, providers.KIND, topics.KIND, lake.KIND)
+PAGES: tuple[PageKind, ...] = (markets.KIND, coin.KIND, pipeline.KIND, providers.KIND, topics.KIND, lake.KIND, alerts.KIND)
 
 
 def page_kind(name: str) -> PageKind | None:

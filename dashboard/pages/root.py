@@ -12,6 +12,7 @@ from dashboard.pages.frame import TEMPLATE, page_variables
 from dashboard.pages.page import Page
 from dashboard.pages.registry import PAGES, page_kind
 from dashboard.shared_state import CONNECTING
+from dashboard.views.alert_rows import notice_text
 from dashboard.views.header import banner_markup, header_markup, total
 from dashboard.views.link import parse_link
 from dashboard.views.texts import texts
@@ -29,6 +30,7 @@ class RootPage:
         self._pages: dict[str, Page] = {}
         self._shown = link.view
         self._first_id = secrets.token_hex(8)
+        self._alerts_seen = app_context.alerts.count
         self._link = link
         self._texts = texts(link.language)
         self.view = self._session.delivery.view
@@ -47,6 +49,7 @@ class RootPage:
     def pull(self) -> None:
         """Put what the page shows now."""
         self._refresh_frame()
+        self._notify_alerts()
         for name in self._names():
             self._page(name).refresh()
 
@@ -71,6 +74,11 @@ class RootPage:
         status = app_context.live.status
         feed_lost = None if status.connected or status.message == CONNECTING else status.message
         self._session.out.put("banner", banner_markup(feed_lost, None if lost in (None, CONNECTING) else lost, self._texts))
+
+    def _notify_alerts(self) -> None:
+        self._alerts_seen, fired = self._app_context.alerts.since(self._alerts_seen)
+        for firing in fired:
+            self._session.notify("warning", notice_text(firing, self._texts))
 
     def _act(self, page: str, verb: str, values: Mapping[str, str]) -> None:
         if page != "root":

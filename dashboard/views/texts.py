@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from dashboard.views.texts_alerts import ALERT_TEXTS
 from dashboard.views.texts_market import MARKET_TEXTS
 
 __all__ = ["ENGLISH", "LANGUAGES", "Texts", "catalogue", "language_of", "texts"]
@@ -60,7 +61,7 @@ _FRAME: dict[str, tuple[str, str]] = {
     "no-data": ("no data", "sans données"),
 }
 
-CATALOGUES: tuple[Mapping[str, tuple[str, str]], ...] = (_FRAME, MARKET_TEXTS)
+CATALOGUES: tuple[Mapping[str, tuple[str, str]], ...] = (_FRAME, MARKET_TEXTS, ALERT_TEXTS)
 
 
 def language_of(accepted: str) -> str:

@@ -16,9 +16,9 @@ from tests.support.pipeline import Demo
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 # Commands that only read and terminate; start, stop, backfill, replay and `verify` have separate tests.
-READING = {"status", "query", "providers", "gaps", "dead-letters", "doctor", "config"}
+READING = {"status", "query", "providers", "gaps", "dead-letters", "doctor", "config", "alerts"}
 ENDLESS = {"--watch", "-w", "-f", "--follow"}
-CHANGING = {"trip", "reset", "replay", "--export", "--fix", "--output", "-o", "--show"}
+CHANGING = {"add", "trip", "reset", "replay", "--export", "--fix", "--output", "-o", "--show"}
 
 
 class Seen(Exception):

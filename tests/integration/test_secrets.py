@@ -54,6 +54,9 @@ CANARIES = {
     "maven": "canary-maven-17-c4",
     "tracing": "canary-tracing-55-d1",
     "refill": "canary-refill-19-b4",
+    "webhook": "canary-webhook-23-a7",
+    "webhook token": "canary-hook-token-61",
+    "smtp": "canary-smtp-88-f0",
 }
 NO_USER = {"s3.endpoint", "tracing.endpoint", "streams.venue.stream_url"}
 """Addresses that are refused with a user or password in them."""
@@ -66,6 +69,7 @@ CONTROLS = {"planted": PLANTED, "echoed": ECHOED, "provider": KEYED[0]}
 COMMANDS = (
     ("status",), ("providers",), ("gaps", "--json"), ("config", "--json"), ("doctor",), ("verify", "--json"), ("logs", "scraper/coingecko"),
     ("query", "SELECT endpoint, error, body FROM raw", "--json"), ("tokens", "list", "--json"), ("operations", "verify", "--json"),
+    ("alerts", "add", "price", "bitcoin", "--above", "0.001"), ("alerts", "test"), ("alerts", "history", "--json"), ("alerts", "list"),
 )  # fmt: skip
 QUERY, VERIFY = ("query", "SELECT * FROM prices"), ("verify",)
 ENGINES = ("kafka", "object-store", "redis", "lake", "collector", "dashboard")
@@ -127,6 +131,14 @@ def canary_environment(home: Path, market: ReplayMarket, echo: Echo) -> dict[str
             "CRYPTOVIZ_KAFKA__SASL_PASSWORD": CANARIES["kafka"],
             "CRYPTOVIZ_STREAMS__VENUE__KRAKEN__REFILL_URL": f"https://user:{CANARIES['refill']}@127.0.0.1:9",
             "CRYPTOVIZ_TRACING__ENDPOINT": "http://127.0.0.1:9",  # no receiver
+            "CRYPTOVIZ_ALERTS__WEBHOOK_URL": f"http://127.0.0.1:9/{CANARIES['webhook']}",
+            "CRYPTOVIZ_ALERTS__WEBHOOK_TOKEN": CANARIES["webhook token"],
+            "CRYPTOVIZ_ALERTS__SMTP_HOST": "127.0.0.1",
+            "CRYPTOVIZ_ALERTS__SMTP_PORT": "9",
+            "CRYPTOVIZ_ALERTS__SMTP_USER": "alerts",
+            "CRYPTOVIZ_ALERTS__SMTP_PASSWORD": CANARIES["smtp"],
+            "CRYPTOVIZ_ALERTS__MAIL_FROM": "viz@example.org",
+            "CRYPTOVIZ_ALERTS__MAIL_TO": "a@example.org",
             "CRYPTOVIZ_TRACING__HEADERS": json.dumps({"authorization": CANARIES["tracing"]}),
         }
     )

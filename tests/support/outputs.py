@@ -86,7 +86,7 @@ def _refusal(client: ControlClient, name: str) -> str:
 async def page(pipeline: Demo, wanted: str) -> list[Output]:
     """All views of the dashboard: the HTML, which has what the view shows first, once that of the pipeline contains `wanted`; and the document."""
     found: list[Output] = []
-    for view in ("market", "coin", "pipeline", "providers", "topics", "lake"):
+    for view in ("market", "coin", "pipeline", "providers", "topics", "lake", "alerts"):
         # Services are asked when a page is built; a later one shows what they said.
         found += await eventually_async(partial(_view, pipeline, view, wanted if view == "pipeline" else ""), 120, 1)
     return found

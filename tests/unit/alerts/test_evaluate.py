@@ -99,7 +99,9 @@ def test_a_restart_at_any_tick_changes_no_firing(prices: list[float], cut: int, 
     rule = price_rule(hysteresis_pct=Decimal(5), cool_down_s=180)
     records = [tick(number, price) for number, price in enumerate(prices)]
     whole = run(evaluator(rule), records)
-    first, states, seen, firings = evaluator(rule), {}, {}, []
+    first, firings = evaluator(rule), []
+    states: dict[str, RuleState] = {}
+    seen: dict[str, int] = {}
     for record in records[:cut]:
         result = first.of_records([record], NOW)
         first.accept(result)
