@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 
-__all__ = ["hide_modules"]
+__all__ = ["hide_modules", "without_modules"]
 
 
 class _Hidden(MetaPathFinder):
@@ -21,3 +23,14 @@ class _Hidden(MetaPathFinder):
 def hide_modules(*names: str) -> None:
     """Make later imports of these modules fail, as if they were not installed."""
     sys.meta_path.insert(0, _Hidden(names))
+
+
+@contextmanager
+def without_modules(*names: str) -> Iterator[None]:
+    """Hide these modules from the imports within the context, unless they are imported already."""
+    hidden = _Hidden(names)
+    sys.meta_path.insert(0, hidden)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(hidden)

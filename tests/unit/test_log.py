@@ -164,3 +164,17 @@ def test_events_are_names_in_every_module() -> None:
 def _is_logger(value: ast.expr) -> bool:
     name = value.func if isinstance(value, ast.Call) else value
     return {"log", "_log", "get_logger"} & {getattr(name, "id", None), getattr(name, "attr", None)} != set()
+
+
+def test_a_process_that_logs_does_not_import_rich_and_may_do_so_later() -> None:
+    program = """
+import sys
+from cryptoviz.log import get_logger, log_context
+with log_context(a=1):
+    get_logger("test").info("a line")
+print(sorted(name for name in ("pygments", "rich", "structlog") if name in sys.modules))
+import rich.console
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("['structlog']\n", 0), done.stderr
+    assert 'event="a line"' in done.stderr
