@@ -16,7 +16,7 @@ from cryptoviz.settings.names import PREFIX, unknown_name
 
 __all__ = ["refusal", "shown"]
 
-_SECRET_WORDS = ("secret", "password", "key", "token", "headers")
+_SECRET_WORDS = ("secret", "password", "key", "token", "headers", "webhook")
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _USERINFO = re.compile(r"^(?P<before>[^@]*?://)?.*@", re.DOTALL)
 _SECTION_KINDS = ("model_type", "model_attributes_type", "dict_type")

@@ -149,7 +149,7 @@ def test_unused_ports_may_be_equal() -> None:
         ({"s3": {"lake_bucket": "one-bucket", "prices_bucket": "one-bucket"}}, "CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET are both 'one-bucket': each needs a bucket of its own"),
         # Secrets without encryption.
         ({"tracing": {"endpoint": "http://receiver:4318", "headers": {"authorization": "canary-7"}}}, "CRYPTOVIZ_TRACING__HEADERS would be sent without encryption to the receiver of CRYPTOVIZ_TRACING__ENDPOINT: valid is https:// beyond loopback, or no headers"),
-        ({"alerts": {"webhook_url": "ftp://canary-7"}}, "CRYPTOVIZ_ALERTS__WEBHOOK_URL is not valid: valid is http:// or https:// with a host, an optional path and query, and no user"),
+        ({"alerts": {"webhook_url": "ftp://canary-7"}}, "CRYPTOVIZ_ALERTS__WEBHOOK_URL is (hidden): valid is http:// or https:// with a host, an optional path and query, and no user"),
         ({"alerts": {"webhook_url": "http://hooks/x", "webhook_token": "canary-7"}}, "CRYPTOVIZ_ALERTS__WEBHOOK_TOKEN would be sent without encryption: valid for CRYPTOVIZ_ALERTS__WEBHOOK_URL is https:// beyond loopback"),
         ({"alerts": {"webhook_token": "canary-7"}}, "CRYPTOVIZ_ALERTS__WEBHOOK_TOKEN is set without CRYPTOVIZ_ALERTS__WEBHOOK_URL: valid are both, or no token"),
         ({"alerts": {"smtp_host": "mail"}}, "CRYPTOVIZ_ALERTS__SMTP_HOST is set without CRYPTOVIZ_ALERTS__MAIL_FROM and CRYPTOVIZ_ALERTS__MAIL_TO: valid are all of them, or none"),
