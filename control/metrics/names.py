@@ -129,6 +129,8 @@ HELP: dict[ComponentKind, dict[str, str]] = {
         "days_unmarked_total": "Days that are no longer complete because of late rows.",
         "candle_days_made_total": "Days whose candles were computed.",
         "candle_ticks_read_total": "Rows read for candles.",
+        "trade_candle_days_made_total": "Days whose candles from trades were computed.",
+        "trade_candle_trades_read_total": "Trades read for candles.",
         "checkpoints_total": "Checkpoints of Delta logs.",
         "files_expired_total": "Data files past their retention.",
         "leftovers_removed_total": "Objects of interrupted writes that were removed.",

@@ -1,6 +1,6 @@
 """Reader for the lake: prices, raw exchanges, dead letters, gaps, candles and trades as Arrow, pandas, Polars or DuckDB. Works without Ray and Spark.
 
-The functions `prices`, `raw`, `dead_letters`, `gaps`, `candles`, `trades`, `trade_gaps` and `query` are methods of a default `Lake`
+The functions `prices`, `raw`, `dead_letters`, `gaps`, `candles`, `trades`, `trade_gaps`, `trade_candles` and `query` are methods of a default `Lake`
 with the settings of the running pipeline; `Lake(settings)` reads another lake.
 """
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     _lake = cast("Lake", None)
     candles, dead_letters, gaps, prices, query, raw = _lake.candles, _lake.dead_letters, _lake.gaps, _lake.prices, _lake.query, _lake.raw
-    trade_gaps, trades = _lake.trade_gaps, _lake.trades
+    trade_candles, trade_gaps, trades = _lake.trade_candles, _lake.trade_gaps, _lake.trades
 
-__all__ = ["Lake", "candles", "dead_letters", "gaps", "prices", "query", "raw", "trade_gaps", "trades"]
+__all__ = ["Lake", "candles", "dead_letters", "gaps", "prices", "query", "raw", "trade_candles", "trade_gaps", "trades"]
 
 
 def __getattr__(name: str) -> Any:

@@ -144,11 +144,10 @@ def whole_days(paths: Iterable[str], interval: str, ticks: Mapping[date, int]) -
     return {file.day: path for path, file in files if file is not None and file.interval == interval and file.whole(ticks.get(file.day))}
 
 
-def whole_buckets(interval: str, low: datetime | None, high: datetime | None) -> tuple[datetime | None, datetime | None]:
+def whole_buckets(length: timedelta, low: datetime | None, high: datetime | None) -> tuple[datetime | None, datetime | None]:
     """`[low, high)` widened to whole buckets: from the start of `low`'s bucket to the end of the last bucket that begins before `high`."""
-    width = timedelta(milliseconds=INTERVALS_MS[interval])
-    first = low - (low - _EPOCH) % width if low else None
-    last = high + (_EPOCH - high) % width if high else None
+    first = low - (low - _EPOCH) % length if low else None
+    last = high + (_EPOCH - high) % length if high else None
     return first, last
 
 

@@ -15,15 +15,18 @@ import pyarrow.dataset as ds
 
 from cryptoviz.errors import EngineUnavailable, QueryError, UnknownColumn
 from cryptoviz.lake import sql as lake_sql
+from cryptoviz.lake.candle_choice import CandleSource, chosen_sql
 from cryptoviz.lake.candle_reader import CandleReader
 from cryptoviz.lake.files import DataFile, FileIndex, Snapshot
 from cryptoviz.lake.objects import S3Access, table_address
-from cryptoviz.lake.ohlcv import INTERVALS, check_interval, whole_buckets
+from cryptoviz.lake.ohlcv import INTERVALS, whole_buckets
 from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.scan import Scanner
 from cryptoviz.lake.sql import Parameters
 from cryptoviz.lake.store_errors import store_error
 from cryptoviz.lake.table_specs import TABLE_SPECS
+from cryptoviz.lake.trade_candle_reader import TradeCandleReader
+from cryptoviz.lake.trade_ohlcv import TRADE_INTERVALS, check_trade_interval
 from cryptoviz.settings import Settings
 from cryptoviz.times import When, check_range, moment
 
@@ -55,7 +58,8 @@ class Lake:
         self._indexes = {name: FileIndex(places[name], access, options, table) for name, table in TABLE_SPECS.items()}
         self._scanners = {name: Scanner(places[name], access) for name in TABLE_SPECS}
         self._candles = CandleReader(settings)
-        self._indexes["candles"] = self._candles.index
+        self._trade_candles = TradeCandleReader(settings)
+        self._indexes |= {"candles": self._candles.index, "trade_candles": self._trade_candles.index}
 
     def prices(
         self, assets: Names = None, start: When = None, end: When = None, columns: Columns = None, version: int | None = None, as_of: When = None
@@ -121,28 +125,68 @@ class Lake:
         columns: Columns = None,
         version: int | None = None,
         as_of: When = None,
+        source: str | None = None,
     ) -> Rows:
-        """Candles computed from polled prices (see `cryptoviz.lake.ohlcv`), ordered by `ts` and asset. `assets` as in `prices`.
+        """Candles, ordered by `ts` and asset: complete ones from trades where there are any, else those of polled prices. `assets` as in `prices`.
 
-        Candles are never cut: the first contains `start`, the last begins before `end`. The newest candle may be incomplete.
+        The column `source` says which: `trades:<venue>`, `polled`, `backfilled` or `mixed`. Candles from trades have `volume` and the columns after
+        `source`. Candles are never cut: the first contains `start`, the last begins before `end`. The newest candle may be incomplete.
+
+        `interval`: 1m, 5m, 1h, 1d; of trades also 1s, 15m, 4h. `source`: `polled`, `trades` or `trades:<venue>` alone; None chooses, with trades
+        only while streams are on. `version`: of the table of prices; then without trades.
         """
-        check_interval(interval)
-        low, high = whole_buckets(interval, *check_range(start, end))
+        length = check_trade_interval(interval)
+        low, high = whole_buckets(length, *check_range(start, end))
         when = _one_version(version, as_of)
-        of_assets = self._of_assets(assets)
-        condition = ds.field("asset_id").is_valid() if of_assets is None else of_assets
+        wanted = CandleSource.of(source, interval, streams=self._settings.streams.on and version is None)
+        condition = _all_of(ds.field("asset_id").is_valid(), self._of_assets(assets))
 
         def read(used: dict[str, int]) -> pa.Table:
             connection = lake_sql.connect()
-            prices = self._snapshot("prices", version, when, used)
-            sql = self._candles_sql(connection, interval, prices, used, low, high, condition)
+            polled = traded = None
+            if wanted.polled:
+                polled = self._candles_sql(connection, interval, self._snapshot("prices", version, when, used), used, low, high, condition)
+            if wanted.trades:
+                of_venue = _all_of(condition, _one_of("venue", wanted.venue or None))
+                traded = self._trade_candles_sql(connection, interval, when, used, low, high, of_venue)
+            sql = chosen_sql(polled, traded, self._settings.streams.venues)
             return connection.sql(sql).order("ts, asset_id, quote_currency").to_arrow_table()
 
         rows = self._with_retry(read)
         return Rows(rows if columns is None else rows.select(check_columns("candles", columns, rows.column_names)))
 
+    def trade_candles(
+        self,
+        assets: Names = None,
+        interval: str = "1h",
+        start: When = None,
+        end: When = None,
+        columns: Columns = None,
+        as_of: When = None,
+        venues: Names = None,
+        symbols: Names = None,
+    ) -> Rows:
+        """Candles of each venue from its trades, ordered by `ts`, venue and symbol, with exact decimals. See docs/streams.md.
+
+        `complete`: no trade is missing between the trade before the candle and the one after it. `start` and `end` as in `candles`; `assets`,
+        `venues` and `symbols` as in `trades`. `interval`: 1s, 1m, 5m, 15m, 1h, 4h, 1d.
+        """
+        length = check_trade_interval(interval)
+        low, high = whole_buckets(length, *check_range(start, end))
+        when = moment(as_of, "as_of")
+        condition = _all_of(ds.field("venue").is_valid(), self._of_assets(assets), _one_of("venue", venues), _one_of("venue_symbol", symbols))
+
+        def read(used: dict[str, int]) -> pa.Table:
+            connection = lake_sql.connect()
+            sql = self._trade_candles_sql(connection, interval, when, used, low, high, condition)
+            return connection.sql(sql).order("ts, venue, venue_symbol").to_arrow_table()
+
+        rows = self._with_retry(read)
+        return Rows(rows if columns is None else rows.select(check_columns("trade_candles", columns, rows.column_names)))
+
     def query(self, sql: str, as_of: When = None, parameters: Parameters = None) -> Rows:
-        """Run one SELECT in DuckDB's dialect over the tables and candles_1m, candles_5m, candles_1h, candles_1d.
+        """Run one SELECT in DuckDB's dialect over the tables, the polled candles_1m, candles_5m, candles_1h, candles_1d, and
+        trade_candles_1s, _1m, _5m, _15m, _1h, _4h, _1d.
 
         Read-only: the SQL has no access to files, settings or Python objects. `parameters`: values of `$name` in the SQL.
 
@@ -196,8 +240,14 @@ class Lake:
             sql = self._candles_sql(connection, interval, self._snapshot("prices", None, as_of, used), used)
             connection.execute(f"CREATE TEMP VIEW candles_{interval} AS {sql}")
 
+        def trade_candles(connection: duckdb.DuckDBPyConnection, interval: str) -> None:
+            sql = self._trade_candles_sql(connection, interval, as_of, used)
+            connection.execute(f"CREATE TEMP VIEW trade_candles_{interval} AS {sql}")
+
         tables = {table: partial(_register, table=table, dataset=dataset) for table in TABLE_SPECS}
-        return tables | {f"candles_{interval}": partial(candles, interval=interval) for interval in INTERVALS}
+        polled = {f"candles_{interval}": partial(candles, interval=interval) for interval in INTERVALS}
+        traded = {f"trade_candles_{interval}": partial(trade_candles, interval=interval) for interval in TRADE_INTERVALS}
+        return tables | polled | traded
 
     def _candles_sql(
         self,
@@ -212,6 +262,21 @@ class Lake:
         used["candles"] = self._indexes["candles"].newest().version
         ticks = self._scanners["prices"]
         return self._candles.define(connection, interval, prices, lambda days: ticks.dataset(days, low, high), low, high, condition)
+
+    def _trade_candles_sql(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        interval: str,
+        as_of: datetime | None,
+        used: dict[str, int],
+        low: datetime | None = None,
+        high: datetime | None = None,
+        condition: ds.Expression | None = None,
+    ) -> str:
+        used["trade_candles"] = self._indexes["trade_candles"].newest().version
+        trades = self._snapshot("trades", None, as_of, used)
+        every = ds.scalar(True) if condition is None else condition
+        return self._trade_candles.define(connection, interval, trades, low, high, every, newest=as_of is None)
 
     def _snapshot(self, table: str, version: int | None, as_of: datetime | None, used: dict[str, int]) -> Snapshot:
         used[table] = self._indexes[table].newest().version

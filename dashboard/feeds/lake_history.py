@@ -65,7 +65,7 @@ class LakeHistory:
         return self._lake.query(sql.replace("BUCKET", bucket), parameters={"asset": asset_id, "since": utc(since_ms)}).arrow()
 
     def closes(self, since_ms: int) -> Closes:
-        rows = self._lake.candles(None, "1h", start=utc(since_ms), columns=("asset_id", "quote_currency", "close")).arrow()
+        rows = self._lake.candles(None, "1h", start=utc(since_ms), columns=("asset_id", "quote_currency", "close"), source="polled").arrow()
         found: dict[str, dict[str, list[float]]] = {}
         for asset_id, currency, close in zip(*(rows[name].to_pylist() for name in ("asset_id", "quote_currency", "close")), strict=True):
             found.setdefault(asset_id, {}).setdefault(currency, []).append(close)

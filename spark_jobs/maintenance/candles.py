@@ -5,9 +5,7 @@ The candles of a day are replaced in one Delta commit, all four intervals togeth
 
 from __future__ import annotations
 
-import io
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -18,7 +16,7 @@ import pyarrow.dataset as ds
 from minio import Minio
 
 from cryptoviz.lake.delta import DeltaTable
-from cryptoviz.lake.objects import S3Access, TableAddress, table_address
+from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.ohlcv import (
     CANDLES,
     COLUMNS,
@@ -32,23 +30,21 @@ from cryptoviz.lake.ohlcv import (
     parse_candle_file,
     stored_sql,
 )  # fmt: skip
-from cryptoviz.lake.parts import Part, day_start
-from cryptoviz.lake.schema import PARTITION_BY, PRICES, file_schema
+from cryptoviz.lake.parts import day_start
+from cryptoviz.lake.schema import PRICES, file_schema
 from cryptoviz.settings import Settings
 from cryptoviz.times import utc
+from spark_jobs.maintenance.candle_table import CandleTable, new_attempt
 from spark_jobs.maintenance.compaction.plan import DayFile
 from spark_jobs.maintenance.days import days_of
-from spark_jobs.tables.orphans import day_objects, remove_objects
-from spark_jobs.tables.parquet import encode, parquet_file, statistics
-from spark_jobs.tables.replace_files import NewFile, ReplacedFile, epoch_of, paths_of, raise_epoch, replace_files
-from spark_jobs.tables.table_log import CONFIGURATION
+from spark_jobs.tables.parquet import parquet_file
+from spark_jobs.tables.replace_files import epoch_of
 
 __all__ = ["CandleBuilder", "days_to_make", "make_candles"]
 
 _SETTLE_MS = 30_000
 """A bucket's last ticks are in the lake 1-2 s after its end; later ticks cause a rebuild of their day."""
 _MINUTE_MS = 60_000
-_STATS = ("interval", "ts", "asset_id")
 _BATCH_ROWS = 32_768
 _FRAGMENTS_AHEAD = 8
 
@@ -156,10 +152,8 @@ class CandleBuilder:
         """No request is made yet. `check` is called before each commit and deletion and may raise."""
         self._check = check
         self._settings = settings
-        self._client = client
-        self._address = table_address(settings.s3, "candles")
+        self._stored = CandleTable(settings, client, "candles", CANDLES, check)
         self._prices = table_address(settings.s3, "prices")
-        self._options = settings.s3.storage_options()
 
     def build(self, prices: DeltaTable, now: datetime, newest: Callable[[], DeltaTable | None]) -> tuple[int, int]:
         """Build missing and outdated days. Returns the number of days built and of ticks read. `newest` opens the candles table.
@@ -167,13 +161,7 @@ class CandleBuilder:
         Raises:
             EngineUnavailable, LakeError, DeltaError, S3Error, OSError: from the store and the log; days already built stay.
         """
-        listed = list(_stored_paths(self._client, self._address))
-        # Read after the listing, so that a file that is committed meanwhile is in it.
-        table = newest() or DeltaTable.create(
-            self._address.uri, CANDLES, mode="ignore", partition_by=list(PARTITION_BY), name="candles", configuration=CONFIGURATION,
-            storage_options=self._options,
-        )  # fmt: skip
-        self._remove_leftovers(table, listed)
+        table = self._stored.open(newest)
         stored = days_of(table)
         to_make = days_to_make(days_of(prices), stored, now)
         epoch = epoch_of(table) if to_make else 0
@@ -198,12 +186,8 @@ class CandleBuilder:
                 connection.register("ticks_of_day", self._reader(todo.files))
                 ticks, made = make_candles("ticks_of_day", connection, todo.until_ms)
                 read = ticks
-        attempt = uuid.uuid4().hex[:8]
-        new = [self._put(CandleFile(todo.day, interval, ticks, todo.until_ms, attempt), rows) for interval, rows in made.items()]
-        values = Part("", 0, 0, 0, todo.day).partition_values
-        old = [ReplacedFile(file.path, file.size, values) for file in before]
-        replace_files(table, new, old, data_change=True, epoch=epoch, with_progress=False)
-        remove_objects(self._client, self._address, [file.path for file in old])
+        new = [(CandleFile(todo.day, interval, ticks, todo.until_ms, new_attempt()), rows) for interval, rows in made.items()]
+        self._stored.replace_day(table, new, before, epoch)
         return read
 
     def _reader(self, files: Sequence[DayFile]) -> pa.RecordBatchReader:
@@ -214,22 +198,3 @@ class CandleBuilder:
         return dataset.scanner(
             columns=list(TICK_COLUMNS), batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=_FRAGMENTS_AHEAD
         ).to_reader()  # fmt: skip
-
-    def _put(self, file: CandleFile, rows: pa.Table) -> NewFile:
-        data = encode(rows, _STATS)
-        self._client.put_object(self._address.bucket, self._address.key(file.path), io.BytesIO(data), data.size)
-        return NewFile(file.path, data.size, statistics(rows, _STATS), Part("", 0, 0, 0, file.day).partition_values)
-
-    def _remove_leftovers(self, table: DeltaTable, listed: Sequence[str]) -> None:
-        """Remove files of a day whose replacement was interrupted."""
-        if set(listed) <= paths_of(table):
-            return
-        self._check()
-        raise_epoch(table, with_progress=False)
-        known = paths_of(table)
-        self._check()
-        remove_objects(self._client, self._address, [path for path in listed if path not in known])
-
-
-def _stored_paths(client: Minio, address: TableAddress) -> Iterator[str]:
-    return (path for path, _ in day_objects(client, address) if parse_candle_file(path) is not None)

@@ -27,6 +27,7 @@ from spark_jobs.maintenance.compaction.sorted_merge import Layout
 from spark_jobs.maintenance.days import DayRule, days_of, drop_old_days, mark_days
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
 from spark_jobs.maintenance.result import MAINTAINED
+from spark_jobs.maintenance.trade_candles import TradeCandleBuilder
 from spark_jobs.tables.orphans import day_objects
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, TRADE_GAPS_SPEC, TRADES_SPEC
 from spark_jobs.tables.schema_evolution import stored_schema
@@ -100,7 +101,7 @@ class RoundContext:
 
     def open(self, table: str) -> DeltaTable | None:
         """The table; None before its first commit. Opened once in a round, since that reads the log back to its last checkpoint."""
-        if table in self._missing:
+        if table in self._missing or (table == "trade_candles" and "trades" in self._missing):
             return None
         if table not in self._opened and (found := open_table(self.address(table).uri, self.settings.s3.storage_options())) is not None:
             self._opened[table] = found
@@ -200,6 +201,15 @@ def _candles(context: RoundContext) -> None:
         context.figures.update(candle_days_made=days, candle_ticks_read=ticks)
 
 
+def _trade_candles(context: RoundContext) -> None:
+    trades = context.newest("trades") if context.wants("trade_candles") else None
+    if trades is not None:
+        days, read = TradeCandleBuilder(context.settings, context.client, context.check).build(
+            trades, context.now(), partial(context.newest, "trade_candles")
+        )
+        context.figures.update(trade_candle_days_made=days, trade_candle_trades_read=read)
+
+
 def _shorten(context: RoundContext, name: str, table: DeltaTable) -> None:
     context.check()
     context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table, clean=not context.clock_warning)
@@ -220,6 +230,7 @@ STEPS: tuple[Step, ...] = (
     Step("compact", _for_each_table(_compact)),
     Step("mark", _for_each_table(_mark)),
     Step("candles", _candles),
+    Step("trade candles", _trade_candles),
     Step("gaps", _gaps),
     Step("log", _for_each_table(_shorten, MAINTAINED)),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,23 @@ import pyarrow.fs as pafs
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import Part, short_topic_id
-from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW, file_schema
+from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW, TRADES, file_schema
 from cryptoviz.records import event_id
 from cryptoviz.settings import Settings
+from cryptoviz.trades.record import Trade
 from spark_jobs.tables.parquet import WrittenPart, encode, split_days, statistics
-from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
+from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, TRADES_SPEC
 from spark_jobs.tables.table_log import TableLog
 from tests.support.lake_readers import by_delta, by_folder
 
 TOPIC = "6c1f4ac0-8a4b-4c6d-9a51-0f2e3d4c5b6a"
 ASSETS = tuple(asset.asset_id for asset in DEFAULT_ASSETS)
-SCHEMAS = {"prices": PRICES, "raw": RAW, "dead_letters": DEAD_LETTERS}
-STATS = {"prices": PRICES_SPEC.stats_columns, "raw": RAW_SPEC.stats_columns, "dead_letters": ("kafka_ts", "kafka_offset")}
-TIMES = {"prices": "tick_ts", "raw": "tick_ts", "dead_letters": "kafka_ts"}
+SCHEMAS = {"prices": PRICES, "raw": RAW, "dead_letters": DEAD_LETTERS, "trades": TRADES}
+STATS = {
+    "prices": PRICES_SPEC.stats_columns, "raw": RAW_SPEC.stats_columns, "dead_letters": ("kafka_ts", "kafka_offset"),
+    "trades": TRADES_SPEC.stats_columns,
+}  # fmt: skip
+TIMES = {"prices": "tick_ts", "raw": "tick_ts", "dead_letters": "kafka_ts", "trades": "ts"}
 TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -120,6 +125,16 @@ def dead_rows(stamps: Sequence[int], first_offset: int = 0) -> pa.Table:
         **_origin(rows, first_offset, 0),
     }
     return _table(values, file_schema(DEAD_LETTERS))
+
+
+def trade_rows(trades: Sequence[Trade], first_offset: int = 0, partition: int = 0) -> pa.Table:
+    """Rows of the table of trades, in the order of their offsets."""
+    schema, names = file_schema(TRADES), [field.name for field in TRADES if field.name in Trade.__struct_fields__]
+    values: dict[str, Any] = {name: [getattr(one, name) for one in trades] for name in names} | _origin(len(trades), first_offset, partition)
+    values["ts"] = [one.ingest_ts if one.venue_ts is None else one.venue_ts for one in trades]
+    for name in ("price", "size"):
+        values[f"{name}_double"], values[name] = list(map(float, values[name])), list(map(Decimal, values[name]))
+    return _table(values, schema)
 
 
 def _origin(rows: int, first_offset: int, partition: int) -> dict[str, Any]:

@@ -147,6 +147,6 @@ def test_stored_day_counts_only_with_the_ticks_it_was_made_from() -> None:
 
 def test_range_is_widened_to_whole_buckets() -> None:
     low, high = datetime(2026, 3, 1, 10, 7, 30, tzinfo=UTC), datetime(2026, 3, 1, 11, 0, tzinfo=UTC)
-    assert whole_buckets("5m", low, high) == (datetime(2026, 3, 1, 10, 5, tzinfo=UTC), high)
-    assert whole_buckets("1d", low, high) == (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
-    assert whole_buckets("1h", None, low + timedelta(seconds=1))[1] == high
+    assert whole_buckets(timedelta(minutes=5), low, high) == (datetime(2026, 3, 1, 10, 5, tzinfo=UTC), high)
+    assert whole_buckets(timedelta(days=1), low, high) == (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
+    assert whole_buckets(timedelta(hours=1), None, low + timedelta(seconds=1))[1] == high
