@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def test_readers_get_the_candles_of_all_trades_however_late_they_came(store: Set
     """Trades of three days, a tenth of them late; rounds of maintenance in between, which compact files under the sums."""
     monkeypatch.setattr(builder, "NEW_TRADES", 50)
     chance = np.random.default_rng(7)
-    times = np.sort(chance.integers(START_US, START_US + round(2.4 * DAY_US), 600))
+    times = np.sort(chance.integers(START_US, START_US + round(2.4 * DAY_US), 300))
     every = [trade(number, int(at)) for number, at in enumerate(times, 1)]
     late = [one for one in every if chance.random() < 0.1]
     writer, lake = TableWriter(store, "trades"), Lake(store)
@@ -91,8 +91,8 @@ def test_readers_get_the_candles_of_all_trades_however_late_they_came(store: Set
 
     on_time = [one for one in every if one not in late]
     read = 0.0
-    for begin in range(0, len(on_time), 60):
-        write(on_time[begin : begin + 60])
+    for begin in range(0, len(on_time), 70):
+        write(on_time[begin : begin + 70])
         read += a_round(store)["trade_candle_trades_read"]
         check(("1m", "4h"))
     assert read <= len(on_time)  # each trade at most once
@@ -168,22 +168,3 @@ def test_candles_outlive_their_trades(store: Settings) -> None:
     short = store.model_copy(update={"lake": store.lake.model_copy(update={"trades_keep_days": 1})})
     assert a_round(short)["files_expired"] == 1
     assert Lake(store).trade_candles(interval="5m").arrow().equals(before)
-
-
-def test_a_round_that_was_killed_leaves_no_candles_twice(store: Settings) -> None:
-    writer = TableWriter(store, "trades")
-    writer.write(trade_rows([trade(n, START_US + n * 60 * US) for n in range(1, 50)]))
-    calls = 0
-
-    def dies() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_round(
-            RoundContext(store, store.home / "scratch", now=lambda: NOON, check=dies), [step for step in OURS if step.name == "trade candles"] * 9
-        )
-    a_round(store, NOON + timedelta(minutes=1))
-    assert len(object_names(store, "trade_candles")) == 2
