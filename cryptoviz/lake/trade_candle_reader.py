@@ -101,7 +101,7 @@ class TradeCandleReader:
                 file, name = chosen[0]
                 dataset = self._scanners[base].dataset(replace(snapshot, by_day={day: (file,)}))
                 rows = dataset.to_table(columns=[*SUMS, "upto"], filter=condition)
-                if rows.num_rows or not name.ticks:
+                if rows.num_rows:  # otherwise these few are made of all trades
                     found[day] = _Sums(rows.select(SUMS).cast(SUM_ROWS), name.ticks, read_upto(rows.column("upto")[0].as_py()))
         return found
 
@@ -137,9 +137,6 @@ def trade_batches(
     trades: ds.Dataset, condition: ds.Expression | None, upto: Upto, taken: Callable[[pa.RecordBatch], None] = lambda _: None
 ) -> Iterator[pa.RecordBatch]:
     """The rows that `sums_sql` needs, without those below `upto`, as `TRADE_ROWS`. `taken` gets the same rows with Kafka's columns."""
-    if upto:
-        reached = ds.field("kafka_offset") >= min(upto.values())  # by which row groups are skipped
-        condition = reached if condition is None else condition & reached
     columns = [*TRADE_COLUMNS, *KAFKA_POSITION]
     for batch in trades.to_batches(columns=columns, filter=condition, batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=4):
         rows = without_upto(batch, upto)
