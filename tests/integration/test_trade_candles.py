@@ -21,7 +21,7 @@ from spark_jobs.maintenance.round import run_round
 from spark_jobs.maintenance.steps import STEPS, RoundContext
 from tests.support.engines import object_store
 from tests.support.lake_readers import READERS
-from tests.support.lake_tables import TableWriter, object_names, price_rows, trade_rows
+from tests.support.lake_tables import TableWriter, price_rows, trade_rows
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryptoviz.lake.parts import Part, short_topic_id
+from cryptoviz.lake.trade_candle_reader import has_news, trade_batches
 from cryptoviz.lake.trade_ohlcv import (
     SUMS,
     TRADE_COLUMNS,
@@ -31,6 +34,7 @@ from cryptoviz.trades.candle import TradeCandle
 from cryptoviz.trades.candles import candles_of
 from cryptoviz.trades.gap_tracker import GapTracker
 from cryptoviz.trades.record import Trade
+from tests.support.lake_tables import TOPIC, trade_rows
 from tests.unit.trades.builders import START_US, trade
 
 US = 1_000_000
@@ -133,6 +137,22 @@ def test_rows_below_the_stored_offsets_are_left_out() -> None:
     upto = {("a", 0): 5, ("a", 1): 9}
     assert read_upto(upto_text(upto)) == upto
     assert without_upto(batch, upto).column("kafka_offset").to_pylist() == [5, 0, 0]
+
+
+def test_batches_have_new_trades_of_each_topic_and_partition() -> None:
+    """A topic that was created again begins at 0, below the offsets of its predecessor."""
+    rows = trade_rows([trade(number) for number in range(1, 5)])
+    renamed = rows.set_column(rows.schema.get_field_index("kafka_topic_id"), "kafka_topic_id", pa.array(["new"] * 4))
+    upto = {(TOPIC, 0): 3}
+    seen: list[int] = []
+    both = ds.dataset([ds.dataset(rows), ds.dataset(renamed.cast(rows.schema))])
+    found = trade_batches(both, None, upto, lambda batch: seen.append(batch.num_rows))
+    assert [number for batch in found for number in batch.column("trade_number").to_pylist()] == [4, 1, 2, 3, 4]
+    assert sum(seen) == 5
+    day = date(2026, 3, 1)
+    assert not has_news(Part(short_topic_id(TOPIC), 0, 0, 2, day).path, upto)
+    for part in (Part(short_topic_id(TOPIC), 0, 0, 3, day), Part(short_topic_id(TOPIC), 1, 0, 2, day), Part("00000000", 0, 0, 2, day)):
+        assert has_news(part.path, upto)
 
 
 def test_intervals_start_at_multiples_of_their_length() -> None:
