@@ -228,10 +228,10 @@ class AlertFeed:
             return
         for firing in firings:
             log.info("alert_fired", alert=firing.rule.rule_id, kind=str(firing.rule.kind), subject=firing.subject, value=firing.value)
-        self._history = self._store.history()
         self._state.notify(firing for firing in firings if not firing.rule.muted)
         for call in self._when_queued:
             call()
+        self._history = self._store.history()  # last, because Redis may be away again
 
     def _publish(self, problem: str | None) -> None:
         evaluator = self._evaluator
