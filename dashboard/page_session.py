@@ -16,6 +16,7 @@ from panel.io.state import set_curdoc
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
 from dashboard.outbox import Outbox
+from dashboard.views.texts import speak
 from dashboard.visitors import CURRENT
 
 __all__ = ["Act", "Session"]
@@ -37,8 +38,9 @@ class Session:
 
     PULL_MS = 1000
 
-    def __init__(self, app_context: AppContext, doc: Any) -> None:
+    def __init__(self, app_context: AppContext, doc: Any, language: str) -> None:
         self.app_context = app_context
+        self.language = language
         self.visitor = CURRENT.get()
         self.out = Outbox()
         self._doc = doc
@@ -58,7 +60,7 @@ class Session:
         It writes to `out`. It is not called until the browser has acknowledged the last message. `act` gets the browser's actions.
         """
         self._pull, self._act = pull, act
-        self._unsubscribe = self.app_context.wakeups.subscribe(self._wake)
+        self._unsubscribe = self.app_context.wakeups.subscribe(self.wake)
         pn.state.add_periodic_callback(self._run_pull, period=self.PULL_MS)
         pn.state.on_session_destroyed(lambda _context: self.close())
 
@@ -119,6 +121,7 @@ class Session:
     def _acted(self, page: str, verb: str, values: Mapping[str, str]) -> None:
         if (page, verb) == _HELLO:
             self._begin()
+        speak(self.language)
         if self._act is not None:
             self._act(page, verb, values)
         self._run_pull()
@@ -131,7 +134,8 @@ class Session:
         for call in waiting:
             self._later(call)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Schedule a pull, from any thread. Carries no data; several before the pull are one."""
         if not self._pending.is_set():
             self._pending.set()
             self._later(self._run_pull)
@@ -147,6 +151,7 @@ class Session:
         def guarded() -> None:
             if self._closed.is_set():
                 return
+            speak(self.language)
             with set_curdoc(self._doc):
                 call()
 
@@ -158,6 +163,7 @@ class Session:
         pull = self._pull
         if pull is None or not self._ready or not self.delivery.ready:
             return
+        speak(self.language)
         pull()
         parts, notices = self.out.take()
         if parts or notices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from dashboard.page_session import Session
@@ -11,6 +12,7 @@ from dashboard.views.numbers import format_count
 from dashboard.views.placeholders import state_markup
 from dashboard.views.quote import other_currencies
 from dashboard.views.statistics import PriceHistory
+from dashboard.views.texts import say
 
 __all__ = ["HistoryPart"]
 
@@ -39,6 +41,15 @@ class HistoryPart:
         if coin != self._coin:
             self._coin = coin
             self._reload()
+
+    def act(self, verb: str, values: Mapping[str, str]) -> None:
+        """Verbs: range, turn, download."""
+        if verb == "range":
+            self.choose_range(values.get("value", ""))
+        elif verb == "turn":
+            self.turn(values.get("value", ""))
+        elif verb == "download":
+            self.download(values.get("kind", ""))
 
     def choose_range(self, name: str) -> None:
         if name in RANGES_MS and name != self._range:
@@ -95,16 +106,16 @@ class HistoryPart:
 
     def _put(self) -> None:
         out, shown = self._session.out, self._shown
-        count = f"{format_count(shown.count)} rows" if shown.rows else ""
+        count = f"{format_count(shown.count)} {say('rows')}" if shown.rows else ""
         if shown.count > len(shown.rows):
             count += f", newest {len(shown.rows):,} shown"
         note = element("span", text(self._problem or count), "cv-warn" if self._problem else "cv-note")
-        out.put("history.title", f"{element('h2', 'History', 'cv-title')}&nbsp; {note}")
+        out.put("history.title", f"{element('h2', text(say('History')), 'cv-title')}&nbsp; {note}")
         chosen, *others = shown.summaries or (None,)
         left_out = other_currencies({one.currency: one.count for one in others if one}, "rows")
-        in_currency = "" if chosen is None else f", in {chosen.currency}. {left_out}"
-        where = f"{self._coin}, last {self._range}, all rows of the lake{in_currency}".strip()
-        out.put("statistics.title", f"{element('h2', 'Summary statistics', 'cv-title')}&nbsp; {element('span', text(where), 'cv-note')}")
+        in_currency = "" if chosen is None else f", {say('in')} {chosen.currency}. {left_out}"
+        where = f"{self._coin}, {say('last')} {self._range}, {say('all rows of the lake')}{in_currency}".strip()
+        out.put("statistics.title", f"{element('h2', text(say('Summary statistics')), 'cv-title')}&nbsp; {element('span', text(where), 'cv-note')}")
         out.put("history.range", self._range)
         if self._state:
             out.put("history.rows", self._state)

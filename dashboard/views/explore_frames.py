@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dashboard.views.markup import element, text
 from dashboard.views.operation_rows import KINDS
 from dashboard.views.placeholders import state_markup
+from dashboard.views.texts import say
 
 __all__ = ["EXAMPLES", "lake_frame", "log_card", "operations_card", "providers_frame", "topics_frame"]
 
@@ -22,7 +23,7 @@ EXAMPLES: tuple[tuple[str, str], ...] = (
 
 
 def _card(title: str, head: str, body: str, classes: str) -> str:
-    bar = element("div", element("h2", title, "cv-title") + '<span class="cv-space"></span>' + head, "cv-bar") if title or head else ""
+    bar = element("div", element("h2", text(say(title)), "cv-title") + '<span class="cv-space"></span>' + head, "cv-bar") if title or head else ""
     return element("div", bar + body, f"cv-card {classes}")
 
 
@@ -31,28 +32,28 @@ def _place(part: str, loading: str, classes: str = "") -> str:
 
 
 def _field(label: str, name: str, kind: str = "text", **more: object) -> str:
-    return element(
-        "label",
-        f'{label} <input name="{name}" type="{kind}"{"".join(f" {key}=" + chr(34) + text(value) + chr(34) for key, value in more.items())}>',
-        "cv-field",
-    )
+    attributes = {"name": name, "type": kind} | more
+    shown = "".join(f' {key}="{text(say(str(value)))}"' for key, value in attributes.items())
+    return element("label", f"{text(say(label))} <input{shown}>", "cv-field")
 
 
 def _select(label: str, name: str, options: Sequence[tuple[str, str]]) -> str:
     return element(
         "label",
-        f"{label} " + element("select", "".join(element("option", text(shown), value=value) for value, shown in options), name=name),
+        f"{text(say(label))} " + element("select", "".join(element("option", text(say(shown)), value=value) for value, shown in options), name=name),
         "cv-field",
     )
 
 
 def _submit(label: str, classes: str) -> str:
-    return element("button", label, f"cv-button {classes}", type="submit")
+    return element("button", text(say(label)), f"cv-button {classes}", type="submit")
 
 
 def providers_frame(_language: str) -> str:
     """The table of providers."""
-    return _card("Providers", element("span", "in order of preference", "cv-note"), _place("providers.table", "Asking the scrapers"), "cv-providers")
+    return _card(
+        "Providers", element("span", text(say("in order of preference")), "cv-note"), _place("providers.table", "Asking the scrapers"), "cv-providers"
+    )
 
 
 def topics_frame(_language: str) -> str:
@@ -61,7 +62,7 @@ def topics_frame(_language: str) -> str:
     form = element(
         "form",
         element("span", "", "cv-chosen-topic", data_part="topics.chosen")
-        + _select("Start", "start", starts)
+        + _select("Read from", "start", starts)
         + _field("Offset or time", "at", placeholder="1234 or 2026-01-31T12:00Z", size=24)
         + _field("Partition", "partition", placeholder="all", size=4, inputmode="numeric")
         + _field("Key", "key", placeholder="exact, such as bitcoin", size=18)
@@ -79,9 +80,9 @@ def topics_frame(_language: str) -> str:
 
 def lake_frame(_language: str) -> str:
     """Totals, gaps, days, SQL, provenance."""
-    examples = "".join(element("option", text(name), value=sql) for name, sql in EXAMPLES)
-    groups = element("option", "Examples and saved queries", value="") + element("optgroup", examples, label="Examples")
-    chooser = element("select", groups, "cv-queries", aria_label="Queries")
+    examples = "".join(element("option", text(say(name)), value=sql) for name, sql in EXAMPLES)
+    groups = element("option", text(say("Examples and saved queries")), value="") + element("optgroup", examples, label=say("Examples"))
+    chooser = element("select", groups, "cv-queries", aria_label=say("Queries"))
     form = element(
         "form",
         element(
@@ -99,7 +100,7 @@ def lake_frame(_language: str) -> str:
             "div",
             _submit("Run", "cv-run-sql")
             + chooser
-            + element("button", "Save", "cv-button", type="button", data_do="save-sql")
+            + element("button", text(say("Save")), "cv-button", type="button", data_do="save-sql")
             + element("span", "", "", data_part="lake.sql"),
             "cv-bar",
         ),
@@ -122,10 +123,10 @@ def lake_frame(_language: str) -> str:
             + element("div", "", "cv-strip-place", data_part="lake.strip"),
             "cv-lake-totals",
         )
-        + _card("SQL", element("span", "DuckDB, read-only", "cv-note"), form + element("div", "", "", data_part="lake.result"), "cv-sql")
+        + _card("SQL", element("span", text(say("DuckDB, read-only")), "cv-note"), form + element("div", "", "", data_part="lake.result"), "cv-sql")
         + _card(
             "Provenance",
-            element("span", "from a price to its raw body, Kafka record and file", "cv-note"),
+            element("span", text(say("from a price to its raw body, Kafka record and file")), "cv-note"),
             trace + element("div", "", "", data_part="lake.provenance"),
             "cv-trace-card",
         )
@@ -144,7 +145,7 @@ def operations_card() -> str:
         + _submit("Start operation", "cv-start-operation"),
         "cv-bar cv-form",
         data_act="start_operation",
-        data_confirm="Start this operation?",
+        data_confirm=say("Start this operation?"),
     )
     return _card("Operations", "", form + _place("pipeline.operations", "Asking the control service"), "cv-operations")
 

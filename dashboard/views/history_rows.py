@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cryptoviz.providers.registry import display_name
 from cryptoviz.records import Role
 from cryptoviz.times import utc
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import UNKNOWN, direction, format_count, format_percent, format_price
 from dashboard.views.statistics import PriceRow, Summary
+from dashboard.views.texts import say
 
 __all__ = ["RANGES_MS", "history_table", "range_start", "summary_markup"]
 
@@ -23,19 +25,19 @@ def range_start(now_ms: int, name: str) -> int:
 
 
 _PAGE_ROWS = 8  # matches the height of the statistics
-_HEADS = (("Tick (UTC)", ""), ("Price", "cv-right"), ("Provider", ""), ("Role", ""), ("Fallback reason", "cv-wide-only"))
+_HEADS = (("Tick (UTC)", ""), ("Price", "cv-right"), ("Provider", ""), ("Role", "cv-wide-only"), ("Fallback reason", "cv-wide-only"))
 
 
 def history_table(rows: Sequence[PriceRow], page: int) -> str:
     """A page (from 0) of the rows, newest first, and the controls to turn it."""
     last = max(0, (len(rows) - 1) // _PAGE_ROWS)
     page = min(page, last)
-    head = "".join(element("th", text(title), classes, scope="col") for title, classes in _HEADS)
+    head = "".join(element("th", text(say(title)), classes, scope="col") for title, classes in _HEADS)
     body = "".join(element("tr", _history_cells(row)) for row in rows[page * _PAGE_ROWS : (page + 1) * _PAGE_ROWS])
     turns = (("«", "First page", 0), ("‹", "Previous page", page - 1), ("›", "Next page", page + 1), ("»", "Last page", last))
     buttons = "".join(
         element(
-            "button", mark, "cv-button", type="button", data_act="turn", data_value=to, aria_label=label,
+            "button", mark, "cv-button", type="button", data_act="turn", data_value=to, aria_label=say(label),
             disabled=None if 0 <= to <= last and to != page else "",
         )
         for mark, label, to in turns
@@ -45,11 +47,12 @@ def history_table(rows: Sequence[PriceRow], page: int) -> str:
 
 
 def _history_cells(row: PriceRow) -> str:
+    phone = element("span", "F", "cv-badge cv-fallback cv-narrow", title=row.fallback_reason) if row.role == Role.FALLBACK else ""
     cells = (
         (element("span", text(_format_time(row.tick_ts)), "cv-num"), ""),
         (element("span", text(format_price(row.price, row.quote_currency)), "cv-num"), "cv-right"),
-        (text(row.provider), ""),
-        (element("span", text(row.role), "cv-badge cv-fallback" if row.role == Role.FALLBACK else "cv-muted"), ""),
+        (text(display_name(row.provider)) + phone, ""),
+        (element("span", text(say(row.role)), "cv-badge cv-fallback" if row.role == Role.FALLBACK else "cv-muted"), "cv-wide-only"),
         (element("span", text(row.fallback_reason), "cv-warn") if row.fallback_reason else "", "cv-wide-only"),
     )
     return "".join(element("td", markup, classes) for markup, classes in cells)
@@ -82,7 +85,12 @@ def summary_markup(summary: Summary) -> str:
 
 
 def _cell(label: str, value: str, classes: str, title: str | None = None, *, whole: bool = False) -> str:
-    return element("div", element("dt", text(label)) + element("dd", text(value), classes), "cv-whole" if whole else "", title=title)
+    return element(
+        "div",
+        element("dt", text(say(label))) + element("dd", text(value), classes),
+        "cv-whole" if whole else "",
+        title=None if title is None else say(title),
+    )
 
 
 def _format_time(epoch_ms: int) -> str:

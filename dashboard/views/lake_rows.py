@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from cryptoviz.gaps import Gap, GapState
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import format_count
+from dashboard.views.texts import say
 
 __all__ = ["DeadLetter", "LakeDay", "bytes_text", "day_table", "dead_table", "gap_strip", "result_table", "total_line"]
 
@@ -63,14 +64,18 @@ def total_line(days: Sequence[LakeDay], maintained: str) -> str:
         ("size", bytes_text(size)),
         ("days", format_count(len({one.day for one in days}))),
     ]
-    shown = "".join(element("span", f"{element('b', text(value))} {name}", f"cv-lake-{name}") for name, value in facts)
-    return element("div", element("h2", "Lake", "cv-title") + shown + element("span", text(maintained), "cv-note cv-maintained"), "cv-summary-line")
+    shown = "".join(element("span", f"{element('b', text(value))} {text(say(name))}", f"cv-lake-{name}") for name, value in facts)
+    return element(
+        "div",
+        element("h2", text(say("Lake")), "cv-title") + shown + element("span", text(say(maintained)), "cv-note cv-maintained"),
+        "cv-summary-line",
+    )
 
 
 def day_table(days: Sequence[LakeDay]) -> str:
     """A row for each day and table, newest first."""
     heads = (("Day", ""), ("Table", ""), ("Rows", "cv-right"), ("Files", "cv-right"), ("Compacted", "cv-right cv-wide-only"), ("Size", "cv-right"))
-    head = "".join(element("th", name, classes, scope="col") for name, classes in heads)
+    head = "".join(element("th", text(say(name)), classes, scope="col") for name, classes in heads)
     body = "".join(
         element(
             "tr",
@@ -107,8 +112,10 @@ def gap_strip(gaps: Iterable[Gap], now_ms: int, tick_ms: int, assets: int, first
     days = [first_day + timedelta(days=number) for number in range((today - first_day).days + 1)]
     expected = max(1.0, _HOUR_MS / tick_ms * assets)
     rows = "".join(_strip_row(day, missing, expected, first_ms // _HOUR_MS, now_ms // _HOUR_MS) for day in reversed(days))
-    key = "".join(element("span", name, f"cv-gap cv-gap-{level}") for level, name in enumerate(("none", "< 2 %", "< 10 %", "< 50 %", "more")))
-    return element("div", rows, "cv-strip", role="table", aria_label="Missing ticks by hour, UTC") + element("div", key, "cv-strip-key")
+    key = "".join(
+        element("span", text(say(name)), f"cv-gap cv-gap-{level}") for level, name in enumerate(("none", "< 2 %", "< 10 %", "< 50 %", "more"))
+    )
+    return element("div", rows, "cv-gap-strip", role="table", aria_label=say("Missing ticks by hour, UTC")) + element("div", key, "cv-strip-key")
 
 
 def _strip_row(day: date, missing: Mapping[int, float], expected: float, first_hour: int, last_hour: int) -> str:
@@ -140,7 +147,7 @@ def dead_table(counts: Mapping[str, int], letters: Sequence[DeadLetter]) -> str:
         for one in letters
     )
     heads = (("Time", ""), ("Record", ""), ("Reason", ""), ("Value", "cv-wide-only"))
-    head = "".join(element("th", name, classes, scope="col") for name, classes in heads)
+    head = "".join(element("th", text(say(name)), classes, scope="col") for name, classes in heads)
     return element("div", chips, "cv-bar cv-reasons") + _table(head, rows, "cv-table cv-dead-letters")
 
 

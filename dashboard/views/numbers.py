@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
+from dashboard.views.texts import spoken
+
 __all__ = ["UNKNOWN", "Direction", "direction", "format_bps", "format_compact", "format_count", "format_percent", "format_price"]
 
 UNKNOWN = "—"
 _MINUS = "−"
+_FRENCH = str.maketrans({",": "\u202f", ".": ","})
 
 # (minimum, decimals): enough to show a tick's change, few enough for a uniform column.
 _DECIMALS: tuple[tuple[float, int], ...] = ((1000.0, 2), (1.0, 4), (0.1, 5), (0.01, 6), (0.001, 7))
@@ -20,6 +23,11 @@ _SUFFIXES: tuple[tuple[float, str], ...] = ((1e12, "T"), (1e9, "B"), (1e6, "M"),
 _ROUNDS_UP_AT = 999.995  # larger values would print as 1000.00, so they use the next suffix
 
 _CURRENCY_SIGNS = {"USD": "$", "USDT": "₮", "EUR": "€", "GBP": "£"}
+
+
+def _local(number: str) -> str:
+    """The separators of the page's language."""
+    return number.translate(_FRENCH) if spoken() == "fr" else number
 
 
 class Direction(StrEnum):
@@ -40,7 +48,7 @@ def format_price(value: float | None, currency: str = "") -> str:
     if size >= _COMPACT_FROM:
         return format_compact(value, currency)
     minus = _MINUS if value < 0 else ""
-    text = _exponent(size) if 0 < size < _TINY else f"{size:,.{_decimals(size)}f}"
+    text = _exponent(size) if 0 < size < _TINY else _local(f"{size:,.{_decimals(size)}f}")
     return f"{minus}{sign}{text}"
 
 
@@ -67,10 +75,10 @@ def format_compact(value: float | None, currency: str = "") -> str:
     minus, size = (_MINUS if value < 0 else ""), abs(value)
     for at_least, suffix in _SUFFIXES:
         if size >= at_least * _ROUNDS_UP_AT / 1000:
-            return f"{minus}{sign}{size / at_least:,.2f}{suffix}"
+            return f"{minus}{sign}{_local(f'{size / at_least:,.2f}')}{suffix}"
     if 0 < size < _CENT:
         return format_price(value, currency)
-    return f"{minus}{sign}{size:,.2f}"
+    return f"{minus}{sign}{_local(f'{size:,.2f}')}"
 
 
 def direction(percent: float | None) -> Direction:
@@ -92,7 +100,7 @@ def format_percent(percent: float | None, *, arrow: bool = True) -> str:
     if percent is None or way is Direction.NONE:
         return UNKNOWN
     sign = {Direction.UP: "+", Direction.DOWN: _MINUS}.get(way, "")
-    text = f"{sign}{abs(percent):,.2f}%"
+    text = f"{sign}{_local(f'{abs(percent):,.2f}')}%"
     return f"{_ARROWS[way]} {text}" if arrow else text
 
 
@@ -100,11 +108,11 @@ def format_bps(value: float | None) -> str:
     """A spread in basis points with one decimal."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    return f"{value:,.1f}"
+    return _local(f"{value:,.1f}")
 
 
 def format_count(value: float | None) -> str:
     """An integer with thousands separators."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    return f"{round(value):,}"
+    return _local(f"{round(value):,}")

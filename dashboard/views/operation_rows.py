@@ -16,6 +16,7 @@ from cryptoviz.operations import (
     VerifyArguments,
 )
 from dashboard.views.markup import element, text
+from dashboard.views.texts import say
 
 __all__ = ["KINDS", "operation_table", "parse_operation"]
 
@@ -63,7 +64,9 @@ def _moment(written: str) -> int | str | None:
 def operation_table(rows: Sequence[OperationStatus], *, operates: bool) -> str:
     """The newest operations: progress, result, and the verbs that have an effect."""
     heads = (("Operation", ""), ("State", ""), ("Progress", ""), ("Result", "cv-wide-only"), ("", ""))
-    head = "".join(element("th", name or element("span", "Verbs", "cv-hidden"), classes, scope="col") for name, classes in heads)
+    head = "".join(
+        element("th", text(say(name)) or element("span", text(say("Verbs")), "cv-hidden"), classes, scope="col") for name, classes in heads
+    )
     body = "".join(_row(one, operates) for one in rows[:_SHOWN])
     return element("table", element("thead", element("tr", head)) + element("tbody", body), "cv-table cv-operations-table")
 
@@ -79,7 +82,7 @@ def _row(one: OperationStatus, operates: bool) -> str:
     )
     verb = "resume" if one.state in RESUMABLE else "cancel" if not one.over and one.state is not OperationState.CANCELLING else ""
     button = "" if not verb else element(
-        "button", verb.capitalize(), "cv-act", type="button", data_act=f"{verb}_operation",
+        "button", text(say(verb.capitalize())), "cv-act", type="button", data_act=f"{verb}_operation",
         data_id=one.id, aria_label=f"{verb} {one.kind}".capitalize(),
         data_confirm=f"{verb.capitalize()} {one.kind} {one.id[:8]}?", disabled=None if operates else "",
     )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dashboard.views.markup import element, text
 from dashboard.views.pipeline_rows import FIELDS, Verb, question
 from dashboard.views.placeholders import state_markup
+from dashboard.views.texts import say
 
 __all__ = ["PIPELINE", "component_table", "console_links", "pipeline_frame"]
 
@@ -24,7 +25,7 @@ def pipeline_frame(_language: str) -> str:
             "span",
             element(
                 "button",
-                f"{verb.capitalize()} all",
+                text(say(f"{verb.capitalize()} all")),
                 "cv-button",
                 type="button",
                 data_act=verb,
@@ -44,7 +45,8 @@ def pipeline_frame(_language: str) -> str:
 def component_table(rows: Sequence[dict[str, str]]) -> str:
     """The table of `component_row`s."""
     head = "".join(
-        element("th", text(_HEADS.get(field, "")) or element("span", text(field), "cv-hidden"), f"cv-col-{field}", scope="col") for field in FIELDS
+        element("th", text(say(_HEADS.get(field, ""))) or element("span", text(field), "cv-hidden"), f"cv-col-{field}", scope="col")
+        for field in FIELDS
     )
     body = "".join(
         element("tr", "".join(element("td", row[field], f"cv-col-{field}") for field in FIELDS), data_key=row["component"]) for row in rows
@@ -55,4 +57,4 @@ def component_table(rows: Sequence[dict[str, str]]) -> str:
 def console_links(places: Sequence[tuple[str, str]]) -> str:
     """Links to the consoles of the engines: (name, address)."""
     links = [element("a", text(name), "", href=address, target="_blank", rel="noopener") for name, address in places]
-    return element("div", element("b", "Consoles") + "".join(links), "cv-links")
+    return element("div", element("b", text(say("Consoles"))) + "".join(links), "cv-links")

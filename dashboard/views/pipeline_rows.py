@@ -9,6 +9,7 @@ from cryptoviz.client import PipelineStatus
 from cryptoviz.components import DASHBOARD, DEAD_LETTERS_METRIC, ComponentState, ComponentStatus, DesiredState
 from dashboard.views.header import state_class
 from dashboard.views.markup import duration_element, element, text
+from dashboard.views.texts import say, spoken
 
 __all__ = ["FIELDS", "Verb", "allowed", "component_row", "format_metric", "pipeline_summary", "question", "trend_svg"]
 
@@ -59,7 +60,9 @@ def question(verb: Verb, name: str) -> str:
         Verb.STOP: "Components that depend on it wait until it runs again.",
         Verb.RESTART: "It stops, then starts again.",
     }
-    return f"{verb.capitalize()} {name}? {consequence[verb]}"
+    return (
+        f"{say(verb.capitalize())} {say(name)} ? {say(consequence[verb])}" if spoken() == "fr" else f"{verb.capitalize()} {name}? {consequence[verb]}"
+    )
 
 
 def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[float]] = _NO_TRENDS, *, operates: bool = True) -> dict[str, str]:
@@ -89,7 +92,7 @@ def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[floa
         enabled = operates and allowed(component, verb)
         row[verb] = element(
             "button",
-            verb.capitalize(),
+            text(say(verb.capitalize())),
             f"cv-act cv-act-{verb}",
             type="button",
             aria_label=f"{verb.capitalize()} {component.name}",
@@ -97,10 +100,16 @@ def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[floa
             data_name=component.name,
             data_confirm=question(verb, component.name),
             disabled=None if enabled else "",
-            title=None if operates else "Your role is read",
+            title=None if operates else say("Your role is read"),
         )
     row["log"] = element(
-        "button", "Log", "cv-act cv-act-log", type="button", aria_label=f"Log of {component.name}", data_act="log", data_name=component.name
+        "button",
+        text(say("Log")),
+        "cv-act cv-act-log",
+        type="button",
+        aria_label=f"Log of {component.name}",
+        data_act="log",
+        data_name=component.name,
     )
     return row
 
@@ -179,6 +188,6 @@ def pipeline_summary(pipeline: PipelineStatus) -> str:
     return (
         element("span", "Pipeline", "cv-title")
         + element("span", text(pipeline.state), f"cv-chip cv-pipeline-overall {state_class(pipeline.state)}")
-        + element("span", text(f"{running} of {len(pipeline.components)} running"), "cv-note")
-        + element("span", text(pipeline.reason), "cv-note cv-pipeline-reason")
+        + element("span", text(f"{running} {say('of')} {len(pipeline.components)} {say('running')}"), "cv-note")
+        + element("span", text(say(pipeline.reason)), "cv-note cv-pipeline-reason")
     )

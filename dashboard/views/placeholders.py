@@ -5,6 +5,7 @@ from __future__ import annotations
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
 from dashboard.views.markup import element, text
+from dashboard.views.texts import say
 
 __all__ = ["state_markup", "waiting_markup"]
 
@@ -18,7 +19,7 @@ _START = "Start it with `cryptoviz start` or in the Pipeline view."
 
 def state_markup(kind: str, title: str, detail: str = "") -> str:
     """Placeholder without data: `kind` is empty, loading or error."""
-    body = element("b", text(title)) + (element("span", text(detail)) if detail else "")
+    body = element("b", text(say(title))) + (element("span", text(say(detail))) if detail else "")
     return element("div", body, f"cv-state cv-state-{kind}", role="alert" if kind == "error" else "status")
 
 
@@ -32,7 +33,7 @@ def waiting_markup(pipeline: PipelineStatus | None, lost: str | None) -> str:
     troubled = [one for one in pipeline.components if one.state not in (ComponentState.RUNNING, ComponentState.STOPPED)]
     lines = "".join(element("span", _line(one), "cv-waiting") for one in troubled)
     advice = element("span", text(_ADVICE), "cv-note") if troubled else ""
-    head = element("b", text(_TITLE)) + element("span", text(pipeline.reason))
+    head = element("b", text(say(_TITLE))) + element("span", text(pipeline.reason))
     return element("div", head + lines + advice, f"cv-state cv-state-{'error' if troubled else 'loading'}", role="status")
 
 

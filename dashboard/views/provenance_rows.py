@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from dashboard.views.markup import element, text
+from dashboard.views.texts import say
 from dashboard.views.topic_rows import pretty
 
 __all__ = ["Traced", "provenance_markup"]
@@ -44,10 +45,12 @@ def provenance_markup(price: Traced, exchange: Traced | None) -> str:
     if exchange is None:
         note = element(
             "p",
-            "The lake does not have the exchange of this price (yet): raw exchanges are committed separately, and kept for a limited time.",
+            text(
+                say("The lake does not have the exchange of this price (yet): raw exchanges are committed separately, and kept for a limited time.")
+            ),
             "cv-note",
         )
-        return element("div", steps + element("section", element("h3", "HTTP exchange") + note), "cv-provenance")
+        return element("div", steps + element("section", element("h3", text(say("HTTP exchange"))) + note), "cv-provenance")
     body = exchange.values.get("body")
     raw = None if body is None else str(body).encode()[:_MAX_BODY]
     size = 0 if body is None else len(str(body).encode())
@@ -63,19 +66,19 @@ def _step(title: str, row: Traced, names: tuple[str, ...], more: str = "") -> st
     facts: dict[str, object] = {"Kafka record": place, f"file of {row.table}": file}
     facts |= {name: _value(row.values, name) for name in names if row.values.get(name) is not None}
     pairs = "".join(
-        element("div", element("dt", text(name)) + element("dd", text(value), f"cv-fact-{name.split()[0]}")) for name, value in facts.items()
+        element("div", element("dt", text(say(name))) + element("dd", text(value), f"cv-fact-{name.split()[0]}")) for name, value in facts.items()
     )
     browse = element(
         "button",
-        "Show the record",
+        text(say("Show the record")),
         "cv-act",
         type="button",
-        data_act="record",
+        data_do="record",
         data_topic=row.topic,
         data_partition=row.partition,
         data_at=row.offset,
     )
-    return element("section", element("h3", text(title)) + element("dl", pairs, "cv-stats") + browse + more)
+    return element("section", element("h3", text(say(title))) + element("dl", pairs, "cv-stats") + browse + more)
 
 
 def _value(values: Mapping[str, Any], name: str) -> object:

@@ -9,6 +9,7 @@ from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus
 from dashboard.views.header import state_class
 from dashboard.views.markup import duration_element, element, text
 from dashboard.views.numbers import UNKNOWN, format_count
+from dashboard.views.texts import say
 
 __all__ = ["provider_table"]
 
@@ -21,7 +22,9 @@ _HEADS = (
 
 def provider_table(rows: Sequence[ProviderStatus], *, operates: bool) -> str:
     """A row for each provider, in order of preference."""
-    head = "".join(element("th", name or element("span", "Verbs", "cv-hidden"), classes, scope="col") for name, classes in _HEADS)
+    head = "".join(
+        element("th", text(say(name)) or element("span", text(say("Verbs")), "cv-hidden"), classes, scope="col") for name, classes in _HEADS
+    )
     body = "".join(_row(one, operates) for one in rows)
     return element("table", element("thead", element("tr", head)) + element("tbody", body), "cv-table cv-providers-table")
 
@@ -48,9 +51,9 @@ def _row(one: ProviderStatus, operates: bool) -> str:
         element("td", name),
         element("td", state),
         element("td", shown),
-        element("td", "".join(_quota(quota) for quota in scraper.quotas) or element("span", "no limit", "cv-muted")),
+        element("td", "".join(_quota(quota) for quota in scraper.quotas) or element("span", text(say("no limit")), "cv-muted")),
         element("td", UNKNOWN if scraper.latency_ms is None else f"{scraper.latency_ms:,.0f} ms", "cv-right cv-num cv-wide-only"),
-        element("td", f"{scraper.rate:.1%}" if scraper.rate < 1 else "all", "cv-right cv-num cv-wide-only"),
+        element("td", f"{scraper.rate:.1%}" if scraper.rate < 1 else text(say("all")), "cv-right cv-num cv-wide-only"),
         element("td", good, "cv-right cv-wide-only"),
         element("td", error, "cv-wide-only"),
         element("td", _verbs(one.name, closed=breaker.state is BreakerState.CLOSED and scraper.hold is None, operates=operates)),
@@ -62,8 +65,8 @@ def _verbs(name: str, *, closed: bool, operates: bool) -> str:
     verb = "trip" if closed else "reset"
     question = f"Stop polling {name} until its breaker is reset? Other providers take its turns." if closed else f"Poll {name} again?"
     return element(
-        "button", verb.capitalize(), "cv-act", type="button", aria_label=f"{verb.capitalize()} {name}", data_act=verb, data_name=name,
-        data_confirm=question, disabled=None if operates else "", title=None if operates else "Your role is read",
+        "button", text(say(verb.capitalize())), "cv-act", type="button", aria_label=f"{verb.capitalize()} {name}", data_act=verb, data_name=name,
+        data_confirm=question, disabled=None if operates else "", title=None if operates else say("Your role is read"),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cryptoviz.providers.registry import display_name
 from cryptoviz.records import Role, UnifiedRecord
+from dashboard.views.texts import say
 
 __all__ = ["SourceBadge", "source_badge"]
 
@@ -25,5 +26,5 @@ def source_badge(record: UnifiedRecord) -> SourceBadge:
     sources = f"{record.consensus_sources} source{'s' if record.consensus_sources != 1 else ''} answered this tick"
     if record.role == Role.FALLBACK:
         reason = record.fallback_reason or "unknown"
-        return SourceBadge(provider, f"fallback: {reason}", f"{provider}, fallback for the primary provider ({reason}); {sources}")
+        return SourceBadge(provider, f"{say('fallback')}: {reason}", f"{provider}, fallback for the primary provider ({reason}); {sources}")
     return SourceBadge(provider, None, f"{provider}, the primary provider; {sources}")

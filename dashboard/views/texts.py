@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 
 from dashboard.views.texts_alerts import ALERT_TEXTS
 from dashboard.views.texts_market import MARKET_TEXTS
+from dashboard.views.texts_phrases import FRENCH
+from dashboard.views.texts_trades import TRADE_TEXTS
 
-__all__ = ["ENGLISH", "LANGUAGES", "Texts", "catalogue", "language_of", "texts"]
+__all__ = ["ENGLISH", "LANGUAGES", "Texts", "catalogue", "language_of", "say", "speak", "spoken", "texts"]
 
 LANGUAGES = ("en", "fr")
 
@@ -54,6 +57,10 @@ _FRAME: dict[str, tuple[str, str]] = {
         "The last known states are shown; buttons may fail. Reconnecting…",
         "Les derniers états connus sont affichés ; les boutons peuvent échouer. Reconnexion…",
     ),
+    "saved_here": ("Saved here", "Gardées ici"),
+    "name": ("Name", "Nom"),
+    "save": ("Save", "Garder"),
+    "save_query": ("Save the query", "Garder la requête"),
     "skip": ("Skip to the content", "Aller au contenu"),
     "live": ("live", "en direct"),
     "late": ("late", "en retard"),
@@ -61,7 +68,7 @@ _FRAME: dict[str, tuple[str, str]] = {
     "no-data": ("no data", "sans données"),
 }
 
-CATALOGUES: tuple[Mapping[str, tuple[str, str]], ...] = (_FRAME, MARKET_TEXTS, ALERT_TEXTS)
+CATALOGUES: tuple[Mapping[str, tuple[str, str]], ...] = (_FRAME, MARKET_TEXTS, TRADE_TEXTS, ALERT_TEXTS)
 
 
 def language_of(accepted: str) -> str:
@@ -89,3 +96,21 @@ def texts(language: str) -> Texts:
 
 
 ENGLISH = texts("en")
+
+
+_SPOKEN: ContextVar[str] = ContextVar("language", default=LANGUAGES[0])
+
+
+def speak(language: str) -> None:
+    """The language of `say` in this context: a session sets it before its page writes anything."""
+    _SPOKEN.set(language)
+
+
+def spoken() -> str:
+    """The language of this context."""
+    return _SPOKEN.get()
+
+
+def say(english: str) -> str:
+    """A phrase in the language of the page; in English if there is no French for it."""
+    return FRENCH.get(english, english) if _SPOKEN.get() == "fr" else english

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import UNKNOWN, format_count
+from dashboard.views.texts import say
 
 __all__ = [
     "Browse", "Found", "KafkaRecord", "PartitionStatus", "Start", "TopicStatus", "parse_browse", "pretty", "record_table", "topic_table",
@@ -141,7 +142,7 @@ def topic_table(topics: Sequence[TopicStatus], chosen: str) -> str:
         ("Rate", "cv-right"),
         ("Lag of the lake", "cv-right"),
     )
-    head = "".join(element("th", name, classes, scope="col") for name, classes in heads)
+    head = "".join(element("th", text(say(name)), classes, scope="col") for name, classes in heads)
     rows = []
     for one in topics:
         parts = one.partitions
@@ -219,7 +220,7 @@ def _record(one: KafkaRecord) -> str:
     head = (
         element("b", f"{one.partition}:{one.offset}", "cv-num")
         + element("cv-time", "", "cv-num", data_ms=one.time_ms)
-        + element("span", text(one.key if one.key is not None else "no key"), "cv-record-key" + ("" if one.key is not None else " cv-muted"))
+        + element("span", text(one.key if one.key is not None else say("no key")), "cv-record-key" + ("" if one.key is not None else " cv-muted"))
         + element("span", text(line), "cv-cut cv-muted cv-wide-only")
     )
     headers = element("p", text(", ".join(f"{name}={content}" for name, content in one.headers)), "cv-note") if one.headers else ""

@@ -2,6 +2,7 @@
 // With data-live and data-late (thresholds, ms) it also sets the class cv-age-<live|late|stale|no-data> and words.
 (() => {
   const WORDS = {live: "live", late: "late", stale: "stale", "no-data": "no data"}
+  const word = kind => window.cv?.t(kind) ?? WORDS[kind]
   const shown = new Set()
   // Lead of the server's clock over the browser's, in ms: 0 unless acknowledgements show an offset.
   const clock = (window.cvClock = {
@@ -35,18 +36,18 @@
       }
       const kind = judge(age, Number(live), Number(late))
       for (const each of Object.keys(WORDS)) this.classList.toggle(`cv-age-${each}`, each === kind)
-      const said = age === null ? WORDS[kind] : words === undefined ? text : `${WORDS[kind]} · ${text}`
+      const said = age === null ? word(kind) : words === undefined ? text : `${word(kind)} · ${text}`
       if (this.textContent !== said) {
         this.textContent = said
         if (words !== undefined && age !== null) {
-          const word = document.createElement("span")
-          word.className = "cv-word"
-          word.textContent = `${WORDS[kind]} · `
-          this.replaceChildren(word, text)
+          const part = document.createElement("span")
+          part.className = "cv-word"
+          part.textContent = `${word(kind)} · `
+          this.replaceChildren(part, text)
         }
       }
-      put(this, "title", age === null ? "No tick has arrived" : `${WORDS[kind]}: tick ${text} ago`)
-      put(this, "aria-label", age === null ? WORDS[kind] : `${text} old, ${WORDS[kind]}`)
+      put(this, "title", age === null ? word("no-data") : `${word(kind)}: ${text}`)
+      put(this, "aria-label", age === null ? word(kind) : `${text}, ${word(kind)}`)
     }
   }
 

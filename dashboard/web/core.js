@@ -176,6 +176,7 @@
       const chosen = tab.dataset.view === view
       tab.setAttribute("aria-selected", chosen)
       tab.tabIndex = chosen ? 0 : -1
+      if (chosen) tab.scrollIntoView({block: "nearest", inline: "nearest"})
     }
     document.dispatchEvent(new CustomEvent("cv-view", {detail: view}))
   }
@@ -295,6 +296,7 @@
   cv.start = () => {
     for (const [name, content] of Object.entries(first.parts)) cv.show(name, content)
     write(false)
+    document.querySelector("[role=tab][aria-selected=true]")?.scrollIntoView({block: "nearest", inline: "nearest"})
     setTimeout(watch, 3000)
     const load = () => {
       const options = make("script", "", '{"shimMode": true}', {type: "esms-options"})

@@ -13,6 +13,7 @@ FOLDER = Path(str(dashboard.views.__file__)).parent
 ALLOWED_ROOTS = {
     "__future__",
     "collections",
+    "contextvars",
     "cryptoviz",
     "dashboard",
     "dataclasses",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextvars import copy_context
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.views.numbers import UNKNOWN, Direction, direction, format_bps, format_compact, format_count, format_percent, format_price
+from dashboard.views.texts import say, speak
 
 
 @pytest.mark.parametrize(
@@ -90,3 +92,12 @@ def test_a_price_reads_back_within_its_precision(value: float) -> None:
     read = float(text.rstrip("KMBT").replace(",", "")) * scale
     assert read > 0
     assert read == pytest.approx(value, rel=6e-3 if scale > 1 else 1e-4)
+
+
+def test_numbers_and_phrases_follow_the_language_of_the_page() -> None:
+    def french() -> list[str]:
+        speak("fr")
+        return [format_price(97_123.45, "USD"), format_percent(-1.25), format_count(12_345), say("Rows"), say("a name that has no French")]
+
+    assert copy_context().run(french) == ["$97\u202f123,45", "▼ −1,25%", "12\u202f345", "Lignes", "a name that has no French"]
+    assert format_price(97_123.45, "USD") == "$97,123.45"
