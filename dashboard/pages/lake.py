@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cryptoviz.components import MAINTENANCE
-from cryptoviz.lake.provenance import Provenance
 from dashboard.page_session import Session
 from dashboard.pages.page import Page, PageKind
 from dashboard.pages.sql_part import SqlPart
+from dashboard.pages.trace_part import TracePart
 from dashboard.views.explore_frames import lake_frame
 from dashboard.views.lake_rows import day_table, gap_strip, total_line
 from dashboard.views.link import Link
 from dashboard.views.placeholders import state_markup
-from dashboard.views.provenance_rows import provenance_markup
 
 __all__ = ["KIND", "LakePage"]
 
@@ -27,8 +26,7 @@ class LakePage(Page):
     def __init__(self, session: Session, link: Link) -> None:
         super().__init__(session, link)
         self._sql = SqlPart(session)
-        self._trace = ""
-        self._asked = 0
+        self._trace = TracePart(session)
 
     def refresh(self) -> None:
         app_context = self.session.app_context
@@ -50,7 +48,8 @@ class LakePage(Page):
             self.out.put("lake.line", state_markup("empty", "No rows in the lake yet", "The first commit follows a batch after the first prices."))
             self.out.put("lake.days", "")
         self._sql.refresh()
-        self.out.put("lake.provenance", self._trace)
+        self._trace.refresh()
+        self.out.put("lake.provenance", self._trace.markup)
 
     def act(self, verb: str, values: Mapping[str, str]) -> None:
         if verb == "run_sql":
@@ -60,56 +59,13 @@ class LakePage(Page):
         elif verb == "download_sql":
             self._sql.download(values.get("kind", ""))
         elif verb == "trace":
-            self._start_trace(values.get("asset", "").strip().lower() or self.link.coin, values.get("at", "").strip())
-
-    def _start_trace(self, asset: str, at: str) -> None:
-        known = {one.asset_id for one in self.session.app_context.settings.assets}
-        self._asked += 1
-        number = self._asked
-        tick_ms: int | None = None
-        if asset not in known:
-            self._trace = state_markup("error", "No such coin", f"Valid are {', '.join(sorted(known))}.")
-            return
-        if at:
-            try:
-                tick_ms = int(at) if at.isascii() and at.isdecimal() and len(at) < 15 else _moment_ms(at)
-            except (ValueError, OverflowError):
-                self._trace = state_markup("error", "Not a time", "Write a tick such as 2026-01-31T12:00:00Z, or nothing for the newest.")
-                return
-        lake = self.session.app_context.inspection.lake
-        self._trace = state_markup("loading", f"Tracing {asset}")
-
-        def find() -> Provenance | None:
-            tick = lake.newest_tick(asset) if tick_ms is None else tick_ms
-            return None if tick is None else lake.trace(asset, tick)
-
-        self.session.in_background(
-            find,
-            lambda found: self._show(number, _traced(found, asset)),
-            lambda error: self._show(number, state_markup("error", "Cannot read the lake", str(error))),
-            self.session.app_context.inspection.workers,
-        )
-
-    def _show(self, number: int, markup: str) -> None:
-        if number == self._asked:
-            self._trace = markup
+            self._trace.start(values.get("asset", "").strip().lower() or self.link.coin, values.get("at", "").strip())
 
     def _maintained(self) -> str:
         pipeline, _ = self.session.app_context.control.read()
         component = pipeline.component(MAINTENANCE) if pipeline is not None else None
         age_s = None if component is None else component.metrics.get(_AGE)
         return "maintenance has not run yet" if age_s is None else f"last maintenance {age_s:,.0f} s ago"
-
-
-def _traced(found: Provenance | None, asset: str) -> str:
-    if found is None:
-        return state_markup("empty", "The lake has no such row", f"{asset}: no price at that tick (yet); ticks are exact.")
-    return provenance_markup(found.price, found.exchange)
-
-
-def _moment_ms(written: str) -> int:
-    found = datetime.fromisoformat(written)
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 KIND = PageKind("lake", "lake", lake_frame, LakePage)

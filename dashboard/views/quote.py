@@ -21,7 +21,16 @@ def quote_markup(record: UnifiedRecord | None, coin: str, t: Texts = ENGLISH) ->
     badge = source_badge(record)
     head = [
         element("span", f"{text(record.name)} {element('span', text(record.symbol), 'cv-muted')}", "cv-quote-name"),
-        element("span", text(format_price(record.price, record.quote_currency)), "cv-quote-price"),
+        element(
+            "button",
+            text(format_price(record.price, record.quote_currency)),
+            "cv-quote-price",
+            type="button",
+            title=t("tip_trace"),
+            data_do="trace",
+            data_asset=record.asset_id,
+            data_tick=record.tick_ts,
+        ),
         element("span", f"{text(format_percent(change))} 24h", f"cv-change cv-{direction(change)}"),
     ]
     if badge.fallback is not None:

@@ -8,7 +8,7 @@
     chooser.querySelector(".cv-saved")?.remove()
     const names = Object.keys(saved())
     if (!names.length) return
-    const group = cv.make("optgroup", "cv-saved", undefined, {label: "Saved here"})
+    const group = cv.make("optgroup", "cv-saved", undefined, {label: cv.t("saved_here")})
     for (const name of names) group.append(cv.make("option", "", name, {value: saved()[name]}))
     chooser.append(group)
   }
@@ -21,9 +21,9 @@
   cv.doing["save-sql"] = () => {
     const sql = area().value.trim()
     if (!sql) return area().focus()
-    const name = cv.make("input", "", undefined, {type: "text", maxlength: "60", "aria-label": "Name"})
+    const name = cv.make("input", "", undefined, {type: "text", maxlength: "60", "aria-label": cv.t("name")})
     name.value = sql.replace(/\s+/g, " ").slice(0, 40)
-    cv.dialog("Save the query", name, [[cv.t("cancel"), "cv-cancel"], ["Save", "cv-confirm", () => {
+    cv.dialog(cv.t("save_query"), name, [[cv.t("cancel"), "cv-cancel"], [cv.t("save"), "cv-confirm", () => {
       const all = saved()
       all[name.value.trim() || "query"] = sql
       cv.store("queries", Object.fromEntries(Object.entries(all).slice(-50)))
@@ -37,7 +37,17 @@
     await fetch("sign-out", {method: "POST", redirect: "manual"})
     location.reload()
   }
+  // The panel that a click on a price opens: what the lake knows about where it comes from.
+  let panel = null
+  cv.part("provenance", markup => { if (panel) cv.morph(panel, markup) })
+  cv.doing.trace = element => {
+    panel = cv.make("div", "cv-trace-panel")
+    panel.append(cv.make("div", "cv-state", cv.t("tracing")))
+    cv.dialog(cv.t("provenance"), panel, [[cv.t("close"), "cv-close"]]).classList.add("cv-wide-dialog")
+    cv.send("coin", "trace", {asset: element.dataset.asset, at: element.dataset.tick})
+  }
   cv.doing.record = element => {
+    element.closest("dialog")?.close()
     cv.view("topics")
     const {topic, partition, at} = element.dataset
     cv.send("topics", "record", {topic, partition, at})

@@ -36,6 +36,7 @@
     mark.title = row.reason ?? ""
   }
   const drawPrice = (cell, row, before) => {
+    if (!cell.firstChild) cell.append(cv.make("button", "", undefined, {type: "button", "data-do": "trace", title: t("tip_trace"), tabindex: "-1"}))
     const held = span(cell, "cv-price cv-num", cv.price(row.price, row.currency))
     Object.assign(held.dataset, {asset: row.asset, price: String(row.price), tick: row.tick})
     if (before && before.currency === row.currency && before.price !== row.price) {
@@ -69,7 +70,11 @@
     if (held.dataset.drawn === id) return
     held.dataset.drawn = id
     held.replaceChildren(cv.make("span", "cv-source" + (row.reason === null ? "" : " cv-source-fallback"), row.provider))
-    if (row.reason !== null) held.append(cv.make("span", "cv-badge cv-fallback", `${t("fallback")}: ${row.reason}`))
+    if (row.reason !== null) {
+      const badge = cv.make("span", "cv-badge cv-fallback")
+      badge.append(cv.make("span", "cv-hidden", `${t("fallback")}: `), row.reason)
+      held.append(badge)
+    }
     held.title = `${row.provider}, ${row.reason === null ? t("primary") : `${t("fallback")} (${row.reason})`}; ${row.sources} ${t("answered")}`
   }
   const drawSpread = (cell, row) => {
