@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit test-long test-external test-cluster lint chaos soak proto bench-collect bench-control bench-dashboard bench-idle bench-lake bench-latency clean
+.PHONY: help setup demo up down test test-unit test-long test-external test-cluster lint chaos soak proto bench-collect bench-control bench-dashboard bench-idle bench-lake bench-latency clean screenshots
 
 BIN := .venv/bin
 
@@ -78,6 +78,10 @@ bench-control: ## Measure the control service: calls in a flood, at 200 a second
 bench-dashboard: ## Measure the page in Chromium: first price with warm and empty cache, bytes by file, processor time of a page's build (4 minutes)
 	@scripts/setup --test
 	@$(BIN)/python -m bench.dashboard
+
+screenshots: ## Take the pictures of all pages of a running pipeline anew (URL=http://127.0.0.1:5006); streams on, some minutes after its start
+	@scripts/setup --test
+	@$(BIN)/python -m bench.screenshots $(or $(URL),http://127.0.0.1:5006)
 
 bench-latency: ## Measure provider-to-page and Kafka-to-lake latency, and memory (12 minutes)
 	@scripts/setup --test
