@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 from cryptoviz.alerts.channels import channels_of
 from cryptoviz.alerts.store import AlertStore
@@ -22,11 +23,15 @@ from dashboard.feeds.inspection import Inspection
 from dashboard.feeds.kafka_feed import LiveFeed
 from dashboard.shared_state import ControlState, LiveState, Wakeups
 
+if TYPE_CHECKING:
+    from dashboard.feeds.trade_feed import TradeFeed
+    from dashboard.trade_state import TradeState
+
 __all__ = ["AppContext"]
 
 _ACTION_WORKERS = 2  # calls take milliseconds; a second worker serves clicks while another call waits for its deadline
 
-Feed = LiveFeed | ControlFeed | AlertFeed | AlertDelivery
+Feed: TypeAlias = "LiveFeed | ControlFeed | AlertFeed | AlertDelivery | TradeFeed"
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class AppContext:
     alerts: AlertState
     alert_store: AlertStore
     alert_feed: AlertFeed
+    trades: TradeState | None = None
+    """None while streams are off."""
     derived: Derived = field(default_factory=Derived)
     downloads: Downloads = field(default_factory=lambda: Downloads(lambda: time.monotonic() * 1000))
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_ACTION_WORKERS, thread_name_prefix="actions"))
@@ -62,9 +69,18 @@ class AppContext:
         for delivery in deliveries:
             alert_feed.when_queued(delivery.wake)
         feeds: tuple[Feed, ...] = (alert_feed, *deliveries, LiveFeed(settings, live, clock), ControlFeed(connect, control))
+        trades = trade_history = None
+        if settings.streams.on:
+            from dashboard.feeds.trade_feed import TradeFeed
+            from dashboard.feeds.trade_history import TradeHistory
+            from dashboard.trade_state import TradeState, instruments_of
+
+            trades, trade_history = TradeState(instruments_of(settings), time.monotonic), TradeHistory(settings)
+            feeds = (*feeds, TradeFeed(settings, trades, clock))
         inspection = Inspection(settings, connect, wakeups.wake)
         wakeups.subscribe(lambda: inspection.trends.take(control.read()[0], clock.now_ms()))
-        return cls(settings, clock, wakeups, live, control, History(history), connect, feeds, inspection, alerts, alert_store, alert_feed)
+        kept = History(history, trade_history)
+        return cls(settings, clock, wakeups, live, control, kept, connect, feeds, inspection, alerts, alert_store, alert_feed, trades)
 
     def start(self) -> None:
         for feed in self.feeds:

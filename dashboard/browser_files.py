@@ -18,13 +18,13 @@ import bokeh
 import panel as pn
 from tornado.web import RequestHandler
 
-__all__ = ["CHART", "FILES", "LIBRARIES", "PATH", "SCRIPT", "STYLE", "BrowserFile", "FileHandler"]
+__all__ = ["CHART", "FILES", "LIBRARIES", "PATH", "SCRIPT", "STYLE", "TRADES", "BrowserFile", "FileHandler"]
 
 PATH = "/assets/"
 _WEB = Path(__file__).parent / "web"
 _A_YEAR_S = 31_536_000
 _OWN_SCRIPTS = ("age.js", "core.js", "format.js", "table.js", "markets.js", "chart.js", "coin.js", "explore.js")
-_OWN_STYLES = ("theme.css", "parts.css", "layout.css", "markets.css", "coin.css", "explore.css")
+_OWN_STYLES = ("theme.css", "parts.css", "layout.css", "markets.css", "coin.css", "explore.css", "trades.css")
 
 
 def _library_files() -> list[Path]:
@@ -75,7 +75,9 @@ SCRIPT = BrowserFile("page.js", lambda: [_WEB / name for name in _OWN_SCRIPTS])
 STYLE = BrowserFile("page.css", lambda: [_WEB / name for name in _OWN_STYLES])
 LIBRARIES = BrowserFile("libraries.js", _library_files)
 CHART = BrowserFile("chart.js", lambda: [_WEB / "vendor" / "lightweight-charts.standalone.production.js"])
-FILES = (SCRIPT, STYLE, LIBRARIES, CHART)
+TRADES = BrowserFile("trades.js", lambda: [_WEB / "trades.js"])
+"""Loaded only while streams are on."""
+FILES = (SCRIPT, STYLE, LIBRARIES, CHART, TRADES)
 
 
 class FileHandler(RequestHandler):

@@ -6,13 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
+from cryptoviz.trades.gap_change import GapChange
 from dashboard.views.candles import Candle
 from dashboard.views.overlay import Overlay
 from dashboard.views.statistics import PriceHistory
+from dashboard.views.trade_bars import TradeBar
+from dashboard.views.trade_rows import Instrument
 
-__all__ = ["Closes", "History", "HistorySource", "Marks", "Overlay"]
+__all__ = ["Closes", "History", "HistorySource", "Marks", "Overlay", "TradePast", "TradeSource"]
 
 T = TypeVar("T")
 
@@ -54,11 +58,27 @@ class HistorySource(Protocol):
         """As `parquet`, but as CSV with a header line."""
 
 
+@dataclass(frozen=True, slots=True)
+class TradePast:
+    """Bars, oldest first, and the newest state of each gap, of one instrument."""
+
+    bars: Sequence[TradeBar]
+    gaps: Sequence[GapChange]
+
+
+class TradeSource(Protocol):
+    """Source of older trades. Calls block and raise CryptoVizError when the lake cannot be read."""
+
+    def past(self, instrument: Instrument, interval: str, since_ms: int, until_us: int) -> TradePast:
+        """Bars of the trades of `[since_ms, until_us)` (UTC epoch ms, us), and the gaps found after `since_ms`."""
+
+
 class History:
     """Reads a `HistorySource` off the event loop. Callbacks run in worker threads and must switch to their session's loop."""
 
-    def __init__(self, source: HistorySource) -> None:
-        self._source = source
+    def __init__(self, source: HistorySource, trades: TradeSource | None = None) -> None:
+        """`trades`: None while streams are off."""
+        self._source, self._trades = source, trades
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="history")
         self._lock = threading.Lock()
         self._cache: dict[Hashable, tuple[float, Future[Any]]] = {}
@@ -77,6 +97,11 @@ class History:
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> Future[PriceHistory]:
         return self._cached(("prices", asset_id, since_ms, limit), lambda: self._source.prices(asset_id, since_ms, limit))
+
+    def trades(self, instrument: Instrument, interval: str, since_ms: int, until_us: int) -> Future[TradePast]:
+        trades = self._trades
+        assert trades is not None  # noqa: S101 (pages ask only while streams are on)
+        return self._cached(("trades", instrument, interval, since_ms, until_us), lambda: trades.past(instrument, interval, since_ms, until_us))
 
     def download(self, asset_id: str, since_ms: int, kind: str) -> bytes:
         """A whole file, read in the calling thread; `kind` is `csv` or `parquet`."""

@@ -22,7 +22,7 @@ from cryptoviz.redis_keys import LATEST_KEY, of_namespace
 from cryptoviz.settings import Settings
 from dashboard.shared_state import RING_TICKS, FeedStatus, LiveState
 
-__all__ = ["LiveFeed", "decode"]
+__all__ = ["LiveFeed", "decode", "raise_if_lost", "reason_of"]
 
 _POLL_S = 0.1
 _DRAIN_MESSAGES = 2000
@@ -72,7 +72,7 @@ class LiveFeed:
                 self._follow()
                 pause_s = _BACKOFF_FIRST_S
             except (KafkaException, redis.RedisError, OSError) as error:
-                message = _reason(error)
+                message = reason_of(error)
                 self._state.set_status(FeedStatus(connected=False, message=message))
                 log.warning("live_feed_lost", reason=message, retry_in_s=pause_s)
                 self._stop.wait(pause_s)
@@ -84,7 +84,7 @@ class LiveFeed:
         try:
             values = client.hgetall(of_namespace(LATEST_KEY, self._settings.ray.namespace))
         except redis.RedisError as error:
-            log.info("snapshot_unavailable", reason=_reason(error))
+            log.info("snapshot_unavailable", reason=reason_of(error))
             return
         finally:
             client.close()
@@ -147,7 +147,7 @@ class LiveFeed:
             for message in messages:
                 error = message.error()
                 if error is not None:
-                    _raise_if_lost(error)
+                    raise_if_lost(error)
                     continue
                 values.append(_value(message))
             if values:
@@ -210,12 +210,14 @@ def _value(message: Message) -> bytes:
 _LOST = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
 
-def _raise_if_lost(error: KafkaError) -> None:
+def raise_if_lost(error: KafkaError) -> None:
+    """Raise an error of a consumer after which it must begin again."""
     if error.code() in _LOST or error.fatal():
         raise KafkaException(error)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """The error in one line."""
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
         return f"Kafka: {error.args[0].str()}"
     return f"{type(error).__name__}: {error}"

@@ -15,6 +15,7 @@ from cryptoviz.kafka import consumer
 from cryptoviz.lake.delta import open_table
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
+from cryptoviz.lake.table_specs import topic_tables
 from cryptoviz.settings import Settings
 from dashboard.views.topic_rows import Browse, Found, KafkaRecord, PartitionStatus, Start, TopicStatus
 
@@ -39,7 +40,7 @@ class TopicBrowser:
         self.topics: tuple[str, ...] = tuple(
             str(getattr(kafka, name)) for name in type(kafka).model_fields if name.endswith("_topic") and getattr(kafka, name)
         )
-        self._tables = {kafka.stream_topic: "prices", kafka.raw_topic: "raw"}
+        self._tables = topic_tables(settings)
         self._lock = threading.Lock()
         self._ends: dict[tuple[str, int], tuple[float, int]] = {}
 

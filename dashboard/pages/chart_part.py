@@ -9,11 +9,14 @@ from typing import Any
 from cryptoviz.lake.ohlcv import INTERVALS_MS
 from dashboard.feeds.history_cache import Marks
 from dashboard.page_session import Session
+from dashboard.pages.trade_candles import POLLED, TradeCandles
 from dashboard.views.candles import Candle, changed_tail, choose_currency, join_currencies
 from dashboard.views.chart_values import candle_columns, candle_rows, with_marks
 from dashboard.views.markup import element, text
 from dashboard.views.overlay import Overlay, overlay_values
 from dashboard.views.quote import other_currencies
+from dashboard.views.texts import Texts, say
+from dashboard.views.trade_rows import Instrument
 
 __all__ = ["ChartPart"]
 
@@ -23,11 +26,17 @@ _EACH_OLDER = 8
 _VOLUME_NOTE = "Bars: the provider's 24 h volume, last seen in the interval. Polling sees no trades, so there is no volume per candle."
 
 
+_Key = tuple[str, str, str, str, int]
+"""Coin, interval, quote currency, instrument (empty: polled prices), number of candles."""
+
+
 class ChartPart:
     """Candles, marks, overlay and comparison of the selected coin at the selected interval and quote currency."""
 
-    def __init__(self, session: Session, coin: str, interval: str) -> None:
-        self._session = session
+    def __init__(self, session: Session, coin: str, interval: str, t: Texts) -> None:
+        self._session, self._texts = session, t
+        trades = session.app_context.trades
+        self._trades = None if trades is None else TradeCandles(session, trades)
         self.coin, self.interval = coin, interval
         self._count = _FIRST_CANDLES
         self._stored: Mapping[str, Sequence[Candle]] = {}
@@ -35,7 +44,7 @@ class ChartPart:
         self._note = ""
         self._currency = ""
         """The chosen one; empty: that of most ticks."""
-        self._sent: tuple[tuple[str, str, str, int], list[Candle]] | None = None
+        self._sent: tuple[_Key, list[Candle]] | None = None
         self._overlay = False
         self._other = ""
         self._load()
@@ -52,6 +61,11 @@ class ChartPart:
 
     def choose_currency(self, currency: str) -> None:
         self._currency = currency
+
+    def choose_venue(self, name: str) -> None:
+        """Show the candles of an instrument, or those of polled prices."""
+        if self._trades is not None:
+            self._trades.choose(name)
 
     def older(self) -> None:
         """Load more candles: the browser has scrolled to the first."""
@@ -76,33 +90,54 @@ class ChartPart:
 
     def refresh(self) -> None:
         """Put what changed."""
+        trades = self._trades
+        instrument = None if trades is None else trades.shown(self.coin)
+        if trades is not None:
+            self._put_venues(trades, instrument)
+            if instrument is not None:
+                candles = trades.candles(instrument, self.interval, self._count)[-_MOST_CANDLES:]
+                self._session.out.put("chart.currencies", {"all": [], "shown": ""})
+                self._put(instrument.quote_currency, candles, instrument.name)
+                self._session.out.put("chart.caption", element("span", text(self._of_trades(len(candles), instrument)), "cv-note"))
+                return
         live = self._session.app_context.live
         series = join_currencies(self._stored, live.candles(self.coin, self.interval))
         ticks = {currency: sum(candle.ticks for candle in candles) for currency, candles in series.items()}
         currency = self._currency if self._currency in series else choose_currency(ticks)
         candles = with_marks(series.get(currency, []), self._marks.get(currency, {}))[-_MOST_CANDLES:]
         self._session.out.put("chart.currencies", {"all": sorted(series), "shown": currency})
-        self._put(currency, candles)
+        self._put(currency, candles, "")
         self._say(len(candles), currency, {other: count for other, count in ticks.items() if other != currency})
 
-    def _put(self, currency: str, candles: list[Candle]) -> None:
-        key = (self.coin, self.interval, currency, self._count)
+    def _put_venues(self, trades: TradeCandles, shown: Instrument | None) -> None:
+        """The choice of where candles come from; none for a coin without instruments."""
+        choices = [(one.name, f"{one.venue} {one.symbol}") for one in trades.choices(self.coin)]
+        every = [(POLLED, self._texts("venue_polled")), *choices] if choices else []
+        self._session.out.put("chart.venues", {"all": every, "shown": POLLED if shown is None else shown.name})
+
+    def _of_trades(self, candles: int, instrument: Instrument) -> str:
+        t = self._texts
+        return f"{candles} × {self.interval} {t('caption_trades')} {instrument.symbol} ({instrument.venue}), UTC. {t('caption_trades_bars')}"
+
+    def _put(self, currency: str, candles: list[Candle], source: str) -> None:
+        key = (self.coin, self.interval, currency, source, self._count)
         tail = None
         if self._sent is not None and self._sent[0] == key:
             tail = changed_tail(self._sent[1], candles)
         if tail is not None and tail == len(candles) and self._sent is not None:
             return
         self._sent = (key, candles)
-        what: dict[str, Any] = {"key": ":".join(key[:3]), "coin": self.coin}
+        what: dict[str, Any] = {"key": ":".join(key[:4]), "coin": self.coin}
         if tail is None:
-            what |= {"step": INTERVALS_MS[self.interval], "currency": currency, "columns": candle_columns(candles)}
+            what |= {"step": INTERVALS_MS[self.interval], "currency": currency, "traded": bool(source), "columns": candle_columns(candles)}
             what["more"] = self._count < _MOST_CANDLES
         else:
             what |= {"tail": candle_rows(candles[tail:])}
         self._session.out.put_once("chart", what)
 
     def _say(self, candles: int, currency: str, others: Mapping[str, int]) -> None:
-        words = f"{candles} candles of {self.interval} from polled prices in {currency}, UTC. {other_currencies(others, 'ticks')} {_VOLUME_NOTE}"
+        what = f"{candles} {say('candles of')} {self.interval} {say('from polled prices in')} {currency}, UTC."
+        words = f"{what} {other_currencies(others, 'ticks')} {say(_VOLUME_NOTE)}"
         self._session.out.put("chart.caption", element("span", text(f"{words} {self._note}".strip()), "cv-note"))
 
     @property

@@ -9,6 +9,7 @@ from dashboard.page_session import Session
 from dashboard.pages.chart_part import ChartPart
 from dashboard.pages.history_part import HistoryPart
 from dashboard.pages.page import Page, PageKind
+from dashboard.pages.trace_part import TracePart
 from dashboard.views.coin_frame import coin_frame
 from dashboard.views.link import Link
 from dashboard.views.quote import quote_markup
@@ -18,19 +19,24 @@ __all__ = ["KIND", "CoinPage"]
 
 
 class CoinPage(Page):
-    """Verbs: choose (coin, tf), currency, older, compare, overlay, range, turn, download."""
+    """Verbs: choose (coin, tf), currency, venue, older, compare, overlay, range, turn, download, trace (asset, at)."""
 
     def __init__(self, session: Session, link: Link) -> None:
         super().__init__(session, link)
         self._texts = texts(link.language)
-        self._chart = ChartPart(session, link.coin, link.interval)
+        self._chart = ChartPart(session, link.coin, link.interval, self._texts)
         self._history = HistoryPart(session, link.coin)
+        self._trace = TracePart(session)
 
     def refresh(self) -> None:
         coin = self._chart.coin
         self.out.put("quote", quote_markup(self.session.app_context.live.latest().get(coin), coin, self._texts))
         self._chart.refresh()
         self._history.refresh()
+        self._trace.refresh()
+        if self._trace.changed:
+            self._trace.changed = False
+            self.out.put_once("provenance", self._trace.markup)
 
     def forget(self) -> None:
         self._chart.forget()
@@ -41,18 +47,18 @@ class CoinPage(Page):
                 self._choose(values.get("coin", ""), values.get("tf", ""))
             case "currency":
                 self._chart.choose_currency(values.get("value", ""))
+            case "venue":
+                self._chart.choose_venue(values.get("value", ""))
             case "older":
                 self._chart.older()
             case "compare":
                 self._chart.compare(self._known(values.get("coin", "")))
             case "overlay":
                 self._chart.overlay(values.get("on") == "true")
-            case "range":
-                self._history.choose_range(values.get("value", ""))
-            case "turn":
-                self._history.turn(values.get("value", ""))
-            case "download":
-                self._history.download(values.get("kind", ""))
+            case "trace":
+                self._trace.start(self._known(values.get("asset", "")), values.get("at", ""))
+            case _:
+                self._history.act(verb, values)
 
     def _choose(self, coin: str, interval: str) -> None:
         coin = self._known(coin) or self._chart.coin

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from cryptoviz.settings import Settings
 from dashboard.page_session import Session
 from dashboard.views.link import Link
 
@@ -46,3 +47,5 @@ class PageKind:
     build: Callable[[Session, Link], Page] = field(compare=False)
     beside: str = ""
     """A page that is shown together with this one."""
+    when: Callable[[Settings], bool] = field(default=lambda _settings: True, compare=False)
+    """Whether there is such a page."""

@@ -10,12 +10,12 @@ from dashboard.app_context import AppContext
 from dashboard.page_session import Session
 from dashboard.pages.frame import TEMPLATE, page_variables
 from dashboard.pages.page import Page
-from dashboard.pages.registry import PAGES, page_kind
+from dashboard.pages.registry import page_kind, pages_of
 from dashboard.shared_state import CONNECTING
 from dashboard.views.alert_rows import notice_text
 from dashboard.views.header import banner_markup, header_markup, total
 from dashboard.views.link import parse_link
-from dashboard.views.texts import texts
+from dashboard.views.texts import speak, texts
 
 __all__ = ["RootPage"]
 
@@ -25,8 +25,12 @@ class RootPage:
 
     def __init__(self, app_context: AppContext, doc: Any, arguments: dict[str, str], accepted_languages: str = "") -> None:
         self._app_context = app_context
-        link = parse_link(arguments, [asset.asset_id for asset in app_context.settings.assets], [kind.name for kind in PAGES], accepted_languages)
-        self._session = Session(app_context, doc)
+        self._kinds = pages_of(app_context.settings)
+        link = parse_link(
+            arguments, [asset.asset_id for asset in app_context.settings.assets], [kind.name for kind in self._kinds], accepted_languages
+        )
+        speak(link.language)
+        self._session = Session(app_context, doc, link.language)
         self._pages: dict[str, Page] = {}
         self._shown = link.view
         self._first_id = secrets.token_hex(8)
@@ -35,7 +39,7 @@ class RootPage:
         self._texts = texts(link.language)
         self.view = self._session.delivery.view
         doc.template = TEMPLATE
-        doc.template_variables.update(page_variables(link, self._first(), self._first_id))
+        doc.template_variables.update(page_variables(link, self._kinds, self._first(), self._first_id))
         visitor = self._session.visitor
         doc.template_variables["signed_in"] = f"{visitor.name} ({visitor.role})" if visitor.cookie else ""
         self._session.open(self.pull, self._act)
@@ -54,13 +58,13 @@ class RootPage:
             self._page(name).refresh()
 
     def _names(self) -> list[str]:
-        kind = page_kind(self._shown) or PAGES[0]
+        kind = page_kind(self._shown, self._kinds) or self._kinds[0]
         return [kind.name, kind.beside] if kind.beside else [kind.name]
 
     def _page(self, name: str) -> Page:
         page = self._pages.get(name)
         if page is None:
-            kind = page_kind(name) or PAGES[0]
+            kind = page_kind(name, self._kinds) or self._kinds[0]
             page = self._pages[name] = kind.build(self._session, self._link)
         return page
 
@@ -82,7 +86,7 @@ class RootPage:
 
     def _act(self, page: str, verb: str, values: Mapping[str, str]) -> None:
         if page != "root":
-            kind = page_kind(page)
+            kind = page_kind(page, self._kinds)
             if kind is not None:
                 self._page(page).act(verb, values)
         elif verb == "hello" and values.get("first") != self._first_id:
@@ -91,6 +95,6 @@ class RootPage:
             for each in self._pages.values():
                 each.forget()
         elif verb == "show":
-            kind = page_kind(values.get("view", ""))
+            kind = page_kind(values.get("view", ""), self._kinds)
             if kind is not None:
                 self._shown = kind.name

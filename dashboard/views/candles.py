@@ -12,9 +12,9 @@ __all__ = ["DISAGREED", "FALLBACK", "Candle", "CandleBuilder", "LiveCandles", "c
 class Candle:
     """A candle of an asset.
 
-    `start_ms` is UTC epoch ms, a multiple of the interval; prices in quote currency. `volume_24h` is the last reported rolling 24 h volume in the
-    interval: polling sees no trades, so the volume of the interval is unknown. `ticks` is the number of observations; `marks` is the sum of
-    `FALLBACK` if one of them is a fallback's price, and `DISAGREED` if providers disagreed in one.
+    `start_ms` is UTC epoch ms, a multiple of the interval; prices in quote currency. `volume`: from polled prices the last reported rolling 24 h
+    volume in the interval, since polling sees no trades; from trades what was traded in it, in coins. `ticks`: observations, or trades. `marks`: the
+    sum of `FALLBACK` if one of them is a fallback's price, and `DISAGREED` if providers disagreed in one; of candles from trades see `trade_bars`.
     """
 
     start_ms: int
@@ -22,7 +22,7 @@ class Candle:
     high: float
     low: float
     close: float
-    volume_24h: float | None
+    volume: float | None
     ticks: int
     marks: int = 0
 
@@ -55,7 +55,7 @@ class CandleBuilder:
         """Oldest first."""
         return tuple(self._candles)
 
-    def add(self, tick_ms: int, price: float, volume_24h: float | None, marks: int = 0) -> None:
+    def add(self, tick_ms: int, price: float, volume: float | None, marks: int = 0) -> None:
         if tick_ms <= self._last_tick_ms:
             return
         if self._first_tick_ms is None:
@@ -64,7 +64,7 @@ class CandleBuilder:
         start = tick_ms - tick_ms % self._interval_ms
         last = self._candles[-1] if self._candles else None
         if last is None or last.start_ms < start:
-            self._candles.append(Candle(start, price, price, price, price, volume_24h, 1, marks))
+            self._candles.append(Candle(start, price, price, price, price, volume, 1, marks))
             del self._candles[: -self._limit]
             return
         self._candles[-1] = replace(
@@ -72,7 +72,7 @@ class CandleBuilder:
             high=max(last.high, price),
             low=min(last.low, price),
             close=price,
-            volume_24h=last.volume_24h if volume_24h is None else volume_24h,
+            volume=last.volume if volume is None else volume,
             ticks=last.ticks + 1,
             marks=last.marks | marks,
         )

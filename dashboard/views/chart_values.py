@@ -9,7 +9,7 @@ from dashboard.views.candles import Candle
 
 __all__ = ["candle_columns", "candle_rows", "with_marks"]
 
-_NAMES = ("start_ms", "open", "high", "low", "close", "volume_24h", "ticks", "marks")
+_NAMES = ("start_ms", "open", "high", "low", "close", "volume", "ticks", "marks")
 
 
 def candle_columns(candles: Sequence[Candle]) -> list[list[float | None]]:

@@ -6,7 +6,7 @@
   const PALETTE = ["#2563eb", "#d97706", "#059669", "#c026d3", "#0891b2", "#dc2626", "#65a30d", "#7c3aed"]
   const MOST_MARKS = 1000
   const MOST_MISSING = 5000 // candles of a gap that are drawn as a gap
-  const [FALLBACK, DISAGREED] = [1, 2]
+  const [FALLBACK, DISAGREED, MISSING, HALTED] = [1, 2, 4, 8]
   const BARS = 90
   const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
 
@@ -18,7 +18,7 @@
     document.head.append(script)
   }))
 
-  // A row is [start in ms, open, high, low, close, 24 h volume, ticks, marks].
+  // A row is [start in ms, open, high, low, close, volume (see views/candles.py), ticks, marks].
   cv.candleChart = async (place, {legend, older}) => {
     const L = await load()
     const chart = L.createChart(place, {
@@ -43,6 +43,7 @@
     let places = 0 // candles and places of missing ones
     let step = 60_000
     let currency = ""
+    let traded = false
     let mode = "normal"
     let more = false
     let asked = -1
@@ -83,10 +84,12 @@
       volume.setData(volumes(rows))
     }
     const drawMarks = () => {
-      const [warn, info] = [color("--cv-warn"), color("--cv-info")]
+      const [warn, info, bad, muted] = ["--cv-warn", "--cv-info", "--cv-down", "--cv-muted"].map(color)
       marks.setMarkers(rows.filter(row => row[7]).slice(-MOST_MARKS).flatMap(row => [
         ...(row[7] & FALLBACK ? [{time: seconds(row), position: "belowBar", shape: "circle", size: 0.6, color: warn}] : []),
         ...(row[7] & DISAGREED ? [{time: seconds(row), position: "aboveBar", shape: "square", size: 0.6, color: info}] : []),
+        ...(row[7] & MISSING ? [{time: seconds(row), position: "belowBar", shape: "arrowUp", size: 0.8, color: bad}] : []),
+        ...(row[7] & HALTED ? [{time: seconds(row), position: "aboveBar", shape: "arrowDown", size: 0.8, color: muted}] : []),
       ]))
     }
     const average = (count, from = 0) => {
@@ -101,7 +104,7 @@
     }
     const drawAverages = () => averages?.forEach(({series, count}) => series.setData(average(count)))
     const scale = () => candles.priceScale().applyOptions({mode: MODES[other ? "percent" : mode]})
-    const say = row => legend(row ?? rows.at(-1) ?? null, currency)
+    const say = row => legend(row ?? rows.at(-1) ?? null, currency, traded)
 
     chart.subscribeCrosshairMove(({time}) => say(time === undefined ? null : rows.find(row => seconds(row) === time)))
     chart.timeScale().subscribeVisibleLogicalRangeChange(range => {
@@ -114,7 +117,8 @@
 
     const self = {
       toNow,
-      whole: ({columns, step: width, currency: quoted, more: hasMore}, moved) => {
+      whole: ({columns, step: width, currency: quoted, traded: fromTrades, more: hasMore}, moved) => {
+        traded = fromTrades
         const few = rows.length < BARS // fewer than fit: there is no place to keep
         const place_ = moved ? null : chart.timeScale().getVisibleRange()
         rows = (columns[0] ?? []).map((_, index) => columns.map(column => column[index]))

@@ -12,12 +12,12 @@
   let shown = null // key of the candles on screen
   let waiting = Promise.resolve()
 
-  const say = (row, currency) => {
+  const say = (row, currency, traded) => {
     if (!row) { legend.textContent = ""; return }
     const [start, open, high, low, close, volume, ticks, marks] = row
     const words = [["open", open], ["high", high], ["low", low], ["close", close]].map(([name, value]) => `${t(name)} ${cv.price(value, currency)}`)
-    const marked = [marks & 1 ? t("mark_fallback") : "", marks & 2 ? t("mark_disagrees") : ""].filter(Boolean)
-    const rest = [cv.time(start, {dateStyle: "short", timeStyle: "short"}), ...words, `${t("volume_24h")} ${cv.compact(volume, currency)}`, `${ticks} ${t("ticks").toLowerCase()}`, ...marked]
+    const marked = [marks & 1 ? t("mark_fallback") : "", marks & 2 ? t("mark_disagrees") : "", marks & 4 ? t("mark_missing") : "", marks & 8 ? t("mark_halted") : ""].filter(Boolean)
+    const rest = [cv.time(start, {dateStyle: "short", timeStyle: "short"}), ...words, traded ? `${t("volume_traded")} ${cv.compact(volume)}` : `${t("volume_24h")} ${cv.compact(volume, currency)}`, `${cv.count(ticks)} ${traded ? t("trades_count") : t("ticks").toLowerCase()}`, ...marked]
     legend.replaceChildren(...rest.map((word, index) => cv.make("span", index > 4 ? "cv-wide-only" : "", word)))
   }
   const make = async () => {
@@ -28,6 +28,17 @@
   const currencies = cv.make("select", "cv-currency", undefined, {"aria-label": t("currency"), "data-act": "currency"})
   currencies.hidden = true
   document.querySelector(".cv-now").after(currencies)
+
+  const venues = cv.make("select", "cv-venue", undefined, {"aria-label": t("venue"), "data-act": "venue"})
+  venues.hidden = true
+  currencies.after(venues)
+  cv.part("chart.venues", ({all, shown}) => {
+    venues.hidden = !all.length
+    const names = String(all)
+    if (venues.dataset.names !== names) venues.replaceChildren(...all.map(([name, words]) => cv.make("option", "", words, {value: name})))
+    venues.dataset.names = names
+    if (document.activeElement !== venues) venues.value = shown
+  })
 
   // In order: a tail must not overtake the candles that it changes.
   const inOrder = work => { waiting = waiting.then(work).catch(error => console.error("chart", error)) }

@@ -9,11 +9,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from cryptoviz.clock import SystemClock
+from cryptoviz.trades.gap_change import GapChange
+from cryptoviz.trades.record import Trade
 from dashboard.app_context import AppContext
 from dashboard.pages.registry import PAGES
 from tests.browser.conftest import Opener, until_shown
 from tests.support.dashboard_server import new_app_context, serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, walk
+from tests.support.trades import change, trade_values
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.browser
@@ -21,9 +24,12 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
-    with new_app_context(tmp_path) as app_context, serving(app_context) as url:
+    with new_app_context(tmp_path, streams={"venues": ("binance",)}) as app_context, serving(app_context) as url:
         tick = SystemClock().now_ms() // TICK_MS * TICK_MS
         _fill(app_context, tick)
+        assert app_context.trades is not None
+        values = [Trade.from_json(value) for _, value in trade_values(range(1, 20))]
+        app_context.trades.apply(values, [GapChange.from_json(change("g1", "open", 1)), GapChange.from_json(change("g2", "halt", 2))])
         yield url
 
 

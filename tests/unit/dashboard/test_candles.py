@@ -55,7 +55,7 @@ def test_repeated_and_older_ticks_change_nothing() -> None:
 def test_an_unknown_volume_does_not_erase_a_known_one() -> None:
     builder = built([(T0, 10.0)])
     builder.add(T0 + 2_000, 11.0, None)
-    assert builder.candles[-1].volume_24h == 100.0
+    assert builder.candles[-1].volume == 100.0
 
 
 def test_the_oldest_candles_fall_off() -> None:
