@@ -161,7 +161,7 @@ class DashboardProcess:
         """Start it and wait until it answers."""
         dump_settings_file(self._settings, self._file)
         self.process.start()
-        eventually(self._alive, timeout_s=60)
+        eventually(self._alive, timeout_s=180)  # the imports alone take a minute and a half on a machine with a load of 30
 
     def stop(self) -> None:
         """End it."""
