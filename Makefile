@@ -62,7 +62,7 @@ soak: ## Run the whole demo under random faults of all kinds, then compare all r
 
 test-cluster: ## Run `ray up cluster.yaml` on hosts made of namespaces, with killed hosts (root; half an hour on two cores)
 	@scripts/setup --cluster
-	@$(BIN)/python -m pytest -s -m cluster tests/cluster
+	@$(BIN)/python -m pytest -s --durations 10 -m cluster tests/cluster
 
 proto: ## Regenerate the gRPC code from proto/
 	@scripts/setup --dev

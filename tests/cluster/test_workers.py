@@ -105,6 +105,7 @@ def cluster(network: HostNetwork) -> Cluster:
         "CONTROL__TLS_KEY": f"{HOME}/cryptoviz/tls.key",
         "COLLECT__TICK_S": "1",
         "COLLECT__PROVIDERS": ",".join(PROVIDERS),
+        "LAKE__TRIGGER_MS": "2000",  # the readers take longest for many files
         "LAKE__COMPACT_FILES": "100000",  # a plain reader sees rows twice while files are merged
         **{f"PROVIDERS__{name.upper()}__BASE_URL": f"{address}/{name}" for name in PROVIDERS},
     }
