@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
+from cryptoviz.redis_client import close_client
 from cryptoviz.redis_keys import PROTECTION_KEY
 from cryptoviz.settings import RedisSettings
 
@@ -114,7 +115,7 @@ class SharedStates:
             await asyncio.wait([self._saving], timeout=2 * _TIMEOUT_S)
             self._saving.cancel()
             await asyncio.gather(self._saving, return_exceptions=True)
-        await self._client.aclose()
+        await close_client(self._client)
 
     async def _save(self) -> None:
         logged = False

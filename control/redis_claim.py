@@ -20,6 +20,7 @@ from cryptoviz.errors import PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.masking import mask_url
 from cryptoviz.private import write_once
+from cryptoviz.redis_client import close_client
 from cryptoviz.redis_keys import OWNER_KEY
 from cryptoviz.settings import Settings
 
@@ -78,7 +79,7 @@ class RedisClaim:
             with suppress(RedisError, OSError):
                 if await self._client.get(self._key) == self._value:
                     await self._client.delete(self._key)
-        await self._client.aclose()
+        await close_client(self._client)
 
     async def _holder(self) -> dict[str, Any] | None:
         """Claim or renew; None if the claim is ours, else that of another pipeline."""

@@ -14,6 +14,7 @@ from redis.typing import EncodableT, FieldT
 from actors.publishing.transaction import KafkaTransaction
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger, log_context
+from cryptoviz.redis_client import close_client
 from cryptoviz.redis_keys import LATEST_KEY, LATEST_TICK_KEY, of_namespace
 from cryptoviz.settings import RedisSettings
 
@@ -55,7 +56,7 @@ class SnapshotWriter:
                 with log_context(tick_ts=self._tick_ts):
                     await self._write(client)
         finally:
-            await client.aclose()
+            await close_client(client)
 
     async def _write(self, client: redis.asyncio.Redis) -> None:
         latest, self._latest = self._latest, {}

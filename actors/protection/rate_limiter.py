@@ -23,6 +23,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.providers.failures import failure
 from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason
+from cryptoviz.redis_client import close_client
 from cryptoviz.settings import RedisSettings
 
 __all__ = ["Gate", "LocalBucket", "ProviderLimiter", "SharedBucket", "rates_of", "used_weight"]
@@ -93,7 +94,7 @@ class SharedBucket:
             return 0
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await close_client(self._client)
 
 
 async def _put(bucket: AbstractBucket, weight: int, now_ms: int) -> int:

@@ -15,6 +15,7 @@ from actors.quota.usage import KEPT, Count, Usage
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
+from cryptoviz.redis_client import close_client
 from cryptoviz.redis_keys import QUOTA_KEY
 from cryptoviz.settings import RedisSettings
 
@@ -91,7 +92,7 @@ class RedisStore:
             self._away_until_s = self._clock.monotonic_s() + _RETRY_S
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await close_client(self._client)
 
 
 def encode_usage(usage: Usage) -> bytes:

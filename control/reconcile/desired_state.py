@@ -20,6 +20,7 @@ import redis.exceptions
 from cryptoviz.components import DesiredState
 from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
+from cryptoviz.redis_client import close_client
 from cryptoviz.redis_keys import DESIRED_KEY
 from cryptoviz.settings import RedisSettings, Settings
 
@@ -104,7 +105,7 @@ class RedisStore:
         except redis.exceptions.RedisError as error:
             raise ConnectionError(f"{type(error).__name__}") from None
         finally:
-            await client.aclose()
+            await close_client(client)
 
 
 class SharedStore:

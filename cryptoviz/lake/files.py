@@ -106,14 +106,9 @@ class FileIndex:
                 raise self._not_kept(f"version {version}", "the table does not exist yet")
             return newest
         wanted = f"version {which}" if isinstance(which, int) else f"the version of {which.isoformat()}"
-        past = self._past(which, wanted, newest.version)
-        commit = read_commit(self._access, self._address, past.version())
-        if commit is None:
-            raise self._not_kept(wanted, f"its log entry {past.version()} has been removed")
-        if as_of is not None and commit.made > as_of:  # for any earlier time delta-rs returns the oldest version of the log
-            if past.version() == 0:
-                return Snapshot(-1, newest.schema)
-            raise self._not_kept(wanted, f"the oldest log entry is of {commit.made.isoformat()}")
+        past = self._not_after(as_of, self._past(which, wanted, newest.version), wanted)
+        if past is None:
+            return Snapshot(-1, newest.schema)
         files = self._files(past)
         gone = _paths(files) - _paths(newest.by_day)
         if not gone:
@@ -128,6 +123,22 @@ class FileIndex:
         if progress is None:
             raise self._not_kept(wanted, "its files were compacted and its log entry carries no progress")
         return Snapshot(past.version(), newest.schema, newest.by_day, progress)
+
+    def _not_after(self, as_of: datetime | None, found: DeltaTable, wanted: str) -> DeltaTable | None:
+        """`found`, or the last version before it that was committed by then; None if the table did not exist yet.
+
+        For a time before all entries of the log delta-rs returns the oldest. And it goes by the time of their objects, of which many stores keep only
+        the second, so that it may find a later commit of that second.
+        """
+        made = ""
+        for number in range(found.version(), -1, -1):
+            commit = read_commit(self._access, self._address, number)
+            if commit is None:
+                raise self._not_kept(wanted, f"the oldest log entry is of {made}" if made else f"its log entry {number} has been removed")
+            if as_of is None or commit.made <= as_of:
+                return found if number == found.version() else self._past(number, wanted, found.version())
+            made = commit.made.isoformat()
+        return None
 
     def _past(self, which: int | datetime, wanted: str, newest: int) -> DeltaTable:
         try:

@@ -88,7 +88,7 @@ def scraper(control: ControlClient, name: str) -> ScraperStatus:
 
 def latest(settings: Settings) -> tuple[str, str, str | None]:
     """Provider, role and reason of the newest bitcoin record."""
-    with redis_client.Redis.from_url(settings.redis.url) as client:
+    with redis_client.Redis.from_url(**settings.redis.connection(5)) as client:
         record = orjson.loads(client.hget("cryptoviz:latest", "bitcoin") or b"{}")
     return record.get("provider", ""), record.get("role", ""), record.get("fallback_reason")
 

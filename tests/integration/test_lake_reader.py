@@ -229,6 +229,7 @@ def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]
         "CRYPTOVIZ_S3__ENDPOINT": s3.endpoint,
         "CRYPTOVIZ_S3__ACCESS_KEY": s3.access_key,
         "CRYPTOVIZ_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
+        **({"CRYPTOVIZ_S3__CA_FILE": str(s3.ca_file)} if s3.ca_file else {}),
         "PATH": "/usr/bin:/bin",
         "COLUMNS": "120",
     }

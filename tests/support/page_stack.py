@@ -76,7 +76,7 @@ class Publisher:
         self._topic = settings.kafka.stream_topic
         self._producer = kafka_producer(settings.kafka, {"transactional.id": f"browser-{secrets.token_hex(4)}", "linger.ms": 0})
         self._producer.init_transactions(30)
-        self._redis = redis.Redis.from_url(settings.redis.url)
+        self._redis = redis.Redis.from_url(**settings.redis.connection(5))
 
     def tick(self, records: Sequence[UnifiedRecord], *, commit: bool = True) -> None:
         """One transaction; with `commit=False` it is aborted, so that readers must not see it."""
