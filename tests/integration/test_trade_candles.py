@@ -16,12 +16,13 @@ from cryptoviz.settings import Settings
 from cryptoviz.trades.candles import candles_of
 from cryptoviz.trades.gap_tracker import GapTracker
 from cryptoviz.trades.record import Trade
+from spark_jobs.maintenance import candle_table
 from spark_jobs.maintenance import trade_candles as builder
 from spark_jobs.maintenance.round import run_round
 from spark_jobs.maintenance.steps import STEPS, RoundContext
 from tests.support.engines import object_store
 from tests.support.lake_readers import READERS
-from tests.support.lake_tables import TableWriter, price_rows, trade_rows
+from tests.support.lake_tables import TableWriter, object_names, price_rows, trade_rows
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -168,3 +169,21 @@ def test_candles_outlive_their_trades(store: Settings) -> None:
     short = store.model_copy(update={"lake": store.lake.model_copy(update={"trades_keep_days": 1})})
     assert a_round(short)["files_expired"] == 1
     assert Lake(store).trade_candles(interval="5m").arrow().equals(before)
+
+
+def test_a_round_that_was_killed_leaves_no_candles_twice(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    TableWriter(store, "trades").write(trade_rows([trade(n, START_US + n * 60 * US) for n in range(1, 50)]))
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(candle_table, "replace_files", dies)
+        with pytest.raises(KeyboardInterrupt):
+            a_round(store)
+    left = set(object_names(store, "trade_candles"))
+    assert len(left) == 2  # of minutes and hours, in no commit
+    assert a_round(store)["trade_candle_days_made"] == 1
+    names = set(object_names(store, "trade_candles"))
+    assert len(names) == 2
+    assert not names & left
