@@ -6,22 +6,34 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from cryptoviz.alerts.channels import channels_of
 from cryptoviz.alerts.evaluate import Evaluation, RuleState, firing_of
 from cryptoviz.alerts.rule import Direction, Kind, Rule
 from cryptoviz.alerts.store import HISTORY, QUEUE, QUEUE_FULL, AlertStore, Outdated
+from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.cli.main import app
+from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState
 from cryptoviz.errors import AlertRefused, EngineUnavailable, UnknownAlert
 from cryptoviz.settings import Settings
+from cryptoviz.settings.alerts import AlertsSettings
+from dashboard.alert_state import AlertState
+from dashboard.feeds.alert_delivery import AlertDelivery
+from dashboard.feeds.alert_feed import AlertFeed
+from dashboard.shared_state import ControlState, LiveState, Wakeups
 from tests.support.engines import engines, lake_settings
+from tests.support.http_server import threaded_server
 from tests.support.ports import free_port
+from tests.support.records import record
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -137,6 +149,31 @@ def test_without_redis_the_error_names_address_and_setting(settings: Settings) -
     with pytest.raises(EngineUnavailable, match="CRYPTOVIZ_REDIS__URL") as error:
         AlertStore(away).rules()
     assert "canary-9" not in error.value.message
+
+
+def test_from_a_tick_to_the_webhook_once_over_a_restart(store: AlertStore, settings: Settings) -> None:
+    """The threads' steps of a dashboard, with the real store and a real receiver; the second dashboard reads the same ticks again."""
+    store.add(replace(RULE, threshold=Decimal(100)))
+    received: list[str] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["value"])
+            self.send_response(204)
+            self.end_headers()
+
+    with threaded_server(Receiver) as port:
+        own = settings.model_copy(update={"alerts": AlertsSettings(webhook_url=SecretStr(f"http://127.0.0.1:{port}/hook"))})
+        for more in ((), ((3, 101.0), (4, 99.5))):
+            live, control, clock = LiveState(Wakeups()), ControlState(Wakeups()), SystemClock()
+            feed = AlertFeed(own, store, live, control, AlertState(Wakeups()), clock, ("webhook",))
+            (channel,) = channels_of(own, clock)
+            ticks = [(1, 101.0), (2, 99.0), *more]
+            live.apply([record(T0 + number * own.collect.tick_ms, DEFAULT_ASSETS[0], price=price) for number, price in ticks])
+            feed.step()
+            AlertDelivery(store, channel, feed.is_evaluator, clock).step()
+    assert received == ["99", "99.5"]
+    assert [firing.deliveries for firing in store.history()] == [{"webhook": "sent"}] * 2
 
 
 def test_the_commands(store: AlertStore, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
