@@ -100,6 +100,29 @@ def test_the_lake_shows_its_files_and_traces_a_price(market: Stack, filled: int,
     assert seen.errors == []
 
 
+@pytest.mark.long
+def test_a_click_on_a_price_shows_where_it_comes_from_as_soon_as_the_lake_knows(market: Stack, open_page: Opener, now_tick: int) -> None:
+    one = walk("cosmos", now_tick + 2000, 1)[0]
+    seen = open_page(f"{market.url}/")
+    page = seen.page
+    market.publisher.tick([one])
+    price = page.locator(f'.cv-price[data-asset="cosmos"][data-tick="{one.tick_ts}"]')
+    price.click()
+    until_shown(page, ".cv-trace-panel", "Not in the lake yet", 60)
+    market.fill_lake([one])
+    until_shown(page, ".cv-trace-panel .cv-provenance", "crypto-streaming:0:0", 60)
+    assert str(one.price) in str(page.locator(".cv-trace-panel").text_content())
+    page.keyboard.press("Escape")
+    page.locator('.cv-row[data-id="cosmos"] .cv-name').click()
+    until_shown(page, ".cv-quote-name", "Cosmos")
+    page.locator(".cv-quote-price").click()
+    until_shown(page, ".cv-trace-panel", str(one.price), 60)
+    page.get_by_role("button", name="Show the record").click()
+    eventually(lambda: page.evaluate("document.body.dataset.view") == "topics")
+    assert page.locator("dialog[open]").count() == 0
+    assert seen.errors == []
+
+
 def test_an_operation_is_started_watched_and_cancelled(market: Stack, open_page: Opener) -> None:
     seen = open_page(f"{market.url}/?view=pipeline", wait_for=".cv-start-operation")
     page = seen.page
