@@ -136,6 +136,7 @@
         say(null)
       },
       tail: changed => {
+        const newest = rows.length ? seconds(rows.at(-1)) : 0
         for (const row of changed) {
           const at = rows.findLastIndex(each => each[0] <= row[0])
           const known = at >= 0 && rows[at][0] === row[0]
@@ -151,7 +152,9 @@
           if (row[5] !== null) volume.update(bar(row), old)
         }
         if (changed.some(row => row[7])) drawMarks()
-        averages?.forEach(({series, count}) => average(count, rows.length - 1).forEach(point => series.update(point)))
+        // Also of the candle before the last, which a change of the minute completes.
+        const from = rows.findLastIndex(row => row[0] < (changed[0]?.[0] ?? Infinity)) + 1
+        averages?.forEach(({series, count}) => average(count, from).forEach(point => series.update(point, point.time < newest)))
         say(null)
       },
       averages: on => {
@@ -193,7 +196,7 @@
       },
       paint,
       // What is drawn, for tests.
-      drawn: () => ({candles: candles.data(), volume: volume.data(), marks: marks.markers(), overlay: overlay.map(series => series.data()), range: chart.timeScale().getVisibleLogicalRange()}),
+      drawn: () => ({candles: candles.data(), averages: averages?.map(({series}) => series.data()), other: other?.series.data(), mode: candles.priceScale().options().mode, volume: volume.data(), marks: marks.markers(), overlay: overlay.map(series => series.data()), range: chart.timeScale().getVisibleLogicalRange()}),
     }
     paint()
     document.addEventListener("cv-theme", paint)
