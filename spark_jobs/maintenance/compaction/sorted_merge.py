@@ -28,6 +28,9 @@ _ROW_BYTES = 256
 _GROUP_MIN_ROWS, _GROUP_MAX_ROWS = 4096, 65_536
 """Beyond the minimum a row group ends where its cluster value (an asset) changes, so that a reader of one asset skips the other groups."""
 _GROUP_MAX_BYTES = 8 << 20
+_RISING = frozenset({"kafka_offset", "trade_number", "sequence"})
+_COUNTED_TEXTS = ("trade_id",)
+"""Texts that share their beginning with the row before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,13 @@ def _writer_options(layout: Layout) -> dict[str, Any]:
 
     Delta encoding for columns that rise within a cluster, dictionaries for repeating texts.
     """
-    steady = [field.name for field in layout.schema if pa.types.is_timestamp(field.type) or field.name == "kafka_offset"]
-    repeating = [field.name for field in layout.schema if field.name not in steady and repeats(field)]
+    steady = [field.name for field in layout.schema if pa.types.is_timestamp(field.type) or field.name in _RISING]
+    counted = [name for name in _COUNTED_TEXTS if name in layout.schema.names]
+    repeating = [field.name for field in layout.schema if field.name not in (*steady, *counted) and repeats(field)]
     return {
         "compression": "zstd",
         "use_dictionary": repeating,
-        "column_encoding": dict.fromkeys(steady, "DELTA_BINARY_PACKED"),
+        "column_encoding": dict.fromkeys(steady, "DELTA_BINARY_PACKED") | dict.fromkeys(counted, "DELTA_BYTE_ARRAY"),
         "write_statistics": list(layout.stats_columns),
         "store_schema": False,
     }
