@@ -94,7 +94,8 @@ def streamed(stack: Stack) -> Iterator[Streamed]:
         }
     )
     kafka = settings.kafka
-    for future in admin_client(kafka).create_topics([NewTopic(kafka.trades_topic, 1, 1), NewTopic(kafka.trade_gaps_topic, 1, 1)]).values():
+    admin = admin_client(kafka)  # lives until the answers are there
+    for future in admin.create_topics([NewTopic(kafka.trades_topic, 1, 1), NewTopic(kafka.trade_gaps_topic, 1, 1)]).values():
         future.result(30)
     out = kafka_producer(kafka, {"transactional.id": f"trades-{secrets.token_hex(4)}", "linger.ms": 5})
     out.init_transactions(30)
