@@ -11,8 +11,8 @@ import orjson
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
-from cryptoviz.private import write_private
 from cryptoviz.redis_client import close_client
 from cryptoviz.redis_keys import PROTECTION_KEY
 from cryptoviz.settings import RedisSettings

@@ -25,11 +25,11 @@ from control.rpc.gap_service import ray_gap_reader
 from control.rpc.server import ControlServer
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState
+from cryptoviz.local.private import ensure_token
 from cryptoviz.log import get_logger
-from cryptoviz.log_files import log_to_file
-from cryptoviz.private import ensure_token
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings
+from cryptoviz.telemetry.log_files import log_to_file
 
 __all__ = ["CONTROLLER_NAME", "Controller"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptoviz.errors import EngineUnavailable, PreflightError
+from cryptoviz.local.private import write_private
 from cryptoviz.placement import HEAD, ClusterNode, Place, candidates, on_this_machine
-from cryptoviz.private import write_private
 from cryptoviz.settings import Settings
 
 __all__ = ["engine_node", "keep_engine_node", "require_engine_node"]

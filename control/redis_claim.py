@@ -17,9 +17,9 @@ from redis.exceptions import RedisError
 
 from cryptoviz.clock import Clock
 from cryptoviz.errors import PreflightError
+from cryptoviz.local.private import write_once
 from cryptoviz.log import get_logger
 from cryptoviz.masking import mask_url
-from cryptoviz.private import write_once
 from cryptoviz.redis_client import close_client
 from cryptoviz.redis_keys import OWNER_KEY
 from cryptoviz.settings import Settings

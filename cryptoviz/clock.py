@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any, Protocol
 
-from cryptoviz.process_identity import monotonic_origin
+from cryptoviz.local.process_identity import monotonic_origin
 
 __all__ = ["Clock", "SystemClock", "steady_at", "steady_ms", "steady_offset_ms", "steady_reference", "tick_of", "utc_ms"]
 

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from cryptoviz.log_rotation import rotate
-from cryptoviz.process_identity import descendants
+from cryptoviz.local.process_identity import descendants
+from cryptoviz.telemetry.log_rotation import rotate
 
 __all__ = ["DETACH", "KILL", "main"]
 

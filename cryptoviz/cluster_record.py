@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.home import require_own_home
-from cryptoviz.private import write_private
-from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.local.home import require_own_home
+from cryptoviz.local.private import write_private
+from cryptoviz.local.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
     from cryptoviz.settings import Settings

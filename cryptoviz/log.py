@@ -15,7 +15,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 
-from cryptoviz.hidden_modules import without_modules
+from cryptoviz.local.hidden_modules import without_modules
 from cryptoviz.masking import MASK, redact
 
 if TYPE_CHECKING:

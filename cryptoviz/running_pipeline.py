@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryptoviz.cluster_record import Access, read_joined, read_record, settings_file
-from cryptoviz.default_folders import DOTENV_FILE, data_dir, demo_dir
 from cryptoviz.errors import SettingsError
-from cryptoviz.home import require_own_home
-from cryptoviz.ownership import canonical, entry_fault, owner_or_root
+from cryptoviz.local.default_folders import DOTENV_FILE, data_dir, demo_dir
+from cryptoviz.local.home import require_own_home
+from cryptoviz.local.ownership import canonical, entry_fault, owner_or_root
 
 if TYPE_CHECKING:
     from cryptoviz.client import ControlClient, Retry

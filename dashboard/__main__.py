@@ -12,7 +12,7 @@ from tornado.websocket import WebSocketClosedError
 
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError
-from cryptoviz.heartbeat import HEARTBEAT_FILE, Heartbeat
+from cryptoviz.local.heartbeat import HEARTBEAT_FILE, Heartbeat
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.settings import settings_from_environment
 from dashboard.app import make_server

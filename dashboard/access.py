@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Protocol
 from urllib.parse import unquote
 
-from cryptoviz.heartbeat import LIVENESS_PATH
+from cryptoviz.local.heartbeat import LIVENESS_PATH
 from cryptoviz.settings import Settings
 
 __all__ = ["OPEN_PATHS", "PAGE_PATH", "SIGN_IN_PATH", "SIGN_OUT_PATH", "SOCKET_PATH", "Access", "Headers", "Refusal"]

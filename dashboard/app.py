@@ -9,7 +9,7 @@ import panel as pn
 import panel.io.server as panel_server
 from bokeh.settings import settings as bokeh_settings
 
-from cryptoviz.heartbeat import LIVENESS_PATH
+from cryptoviz.local.heartbeat import LIVENESS_PATH
 from dashboard import browser_files, downloads
 from dashboard.access import Access
 from dashboard.app_context import AppContext

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from cryptoviz.errors import CryptoVizError, QueryError
-from cryptoviz.hidden_modules import hide_modules
+from cryptoviz.local.hidden_modules import hide_modules
 from cryptoviz.settings import settings_from_environment
 
 __all__ = ["REFUSED", "SqlLimits", "SqlRequest", "main"]

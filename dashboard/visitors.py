@@ -19,10 +19,10 @@ from ipaddress import ip_address
 from cryptoviz.addresses import is_loopback
 from cryptoviz.clock import Clock
 from cryptoviz.errors import SettingsError
+from cryptoviz.local.private import ensure_token
 from cryptoviz.log import get_logger
-from cryptoviz.private import ensure_token
+from cryptoviz.security.tokens import OWNER, Role, TokenFile, digest_of
 from cryptoviz.settings import Settings
-from cryptoviz.tokens import OWNER, Role, TokenFile, digest_of
 
 __all__ = ["CURRENT", "SIGNED_IN_S", "Visitor", "Visitors"]
 

@@ -10,8 +10,8 @@ from cryptoviz.clock import steady_ms
 from cryptoviz.components import MARKET, Probe
 from cryptoviz.errors import PreflightError
 from cryptoviz.log import get_logger
-from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
+from cryptoviz.telemetry.log_files import log_to_file
 
 if TYPE_CHECKING:
     from market.server import ReplayMarket

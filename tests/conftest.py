@@ -56,7 +56,7 @@ def no_known_secrets() -> Iterator[None]:
 def same_environment() -> Iterator[None]:
     """Give each test the variables of the session's start.
 
-    The command line, run or listed in this process, deletes variables that lead elsewhere (`cryptoviz.shell.forget_options`).
+    The command line, run or listed in this process, deletes variables that lead elsewhere (`cryptoviz.local.shell.forget_options`).
     """
     yield
     _restore_deleted()

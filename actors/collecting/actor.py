@@ -16,11 +16,11 @@ from cryptoviz.clock import Clock, SystemClock, steady_ms
 from cryptoviz.components import COLLECTOR, Probe
 from cryptoviz.kafka import producer_id
 from cryptoviz.log import configure_logging
-from cryptoviz.log_files import log_to_file
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
+from cryptoviz.telemetry.log_files import log_to_file
+from cryptoviz.telemetry.tracing import flush_spans, start_tracing
 from cryptoviz.times import second_text
-from cryptoviz.tracing import flush_spans, start_tracing
 
 __all__ = ["CollectorActor"]
 

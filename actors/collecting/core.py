@@ -19,7 +19,7 @@ from cryptoviz.log import get_logger, log_context
 from cryptoviz.providers.failures import named
 from cryptoviz.records import DOLLAR, DOLLAR_COINS, Role, TickResult
 from cryptoviz.settings import Settings
-from cryptoviz.tracing import Span, current_context, span, tick_context, tick_span
+from cryptoviz.telemetry.tracing import Span, current_context, span, tick_context, tick_span
 
 __all__ = ["CollectStats", "CollectorCore", "Snapshot", "rules_of", "unified_of"]
 

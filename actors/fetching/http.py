@@ -21,9 +21,9 @@ from cryptoviz.providers.failures import REFUSALS, bad_payload, failure, page_fa
 from cryptoviz.providers.fetcher import CallLog
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import Call, FallbackReason, RawExchange
+from cryptoviz.security.tls import trust
 from cryptoviz.settings import NetworkSettings
-from cryptoviz.tls import trust
-from cryptoviz.tracing import Span, span
+from cryptoviz.telemetry.tracing import Span, span
 
 __all__ = ["MAX_RECORDED_BODY_BYTES", "HttpFetcher", "HttpLimits", "Recorder", "full_address", "open_client"]
 

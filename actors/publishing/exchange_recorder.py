@@ -8,7 +8,7 @@ import orjson
 
 from actors.publishing.transaction import KafkaTransaction, Message, Refused, TransactionSink
 from cryptoviz.records import RawExchange
-from cryptoviz.tracing import current_context
+from cryptoviz.telemetry.tracing import current_context
 
 __all__ = ["CUT", "FRAME_BYTES", "ExchangeRecorder", "is_cut"]
 

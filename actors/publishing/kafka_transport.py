@@ -22,8 +22,8 @@ from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.records import Kind, UnifiedRecord
 from cryptoviz.settings import KafkaSettings
-from cryptoviz.trace_context import HEADER
-from cryptoviz.tracing import current_context
+from cryptoviz.telemetry.trace_context import HEADER
+from cryptoviz.telemetry.tracing import current_context
 
 __all__ = ["BACKFILL", "COLLECTOR", "KafkaTransport", "Published", "PublishedTicks", "PublishedTransactions", "read_tail"]
 

@@ -15,8 +15,8 @@ from actors.publishing.transaction import KafkaTransaction, PublisherEvents, Pub
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Fenced
 from cryptoviz.log import get_logger, log_context
-from cryptoviz.trace_context import Value
-from cryptoviz.tracing import span
+from cryptoviz.telemetry.trace_context import Value
+from cryptoviz.telemetry.tracing import span
 
 __all__ = ["Fenced", "Publisher", "Transport"]
 

@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 
 from actors.quota.usage import KEPT, Count, Usage
 from cryptoviz.clock import Clock
+from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
-from cryptoviz.private import write_private
 from cryptoviz.redis_client import close_client
 from cryptoviz.redis_keys import QUOTA_KEY
 from cryptoviz.settings import RedisSettings

@@ -19,14 +19,14 @@ from actors.scraping.sharded_provider import ShardedProvider
 from cryptoviz.clock import SystemClock, steady_ms, utc_ms
 from cryptoviz.components import FAILURES_METRIC, Probe, scraper_name
 from cryptoviz.log import configure_logging, get_logger
-from cryptoviz.log_files import log_to_file
 from cryptoviz.plans import cost_of
 from cryptoviz.provider_status import BreakerState, IdsStatus, ScraperStatus
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.failures import failure
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import Settings
-from cryptoviz.tracing import flush_spans, start_tracing
+from cryptoviz.telemetry.log_files import log_to_file
+from cryptoviz.telemetry.tracing import flush_spans, start_tracing
 
 __all__ = ["ScraperActor"]
 

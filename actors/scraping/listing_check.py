@@ -15,9 +15,9 @@ from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.components import scraper_name
 from cryptoviz.errors import CryptoVizError, ProviderFailure
+from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
 from cryptoviz.masking import mask_urls
-from cryptoviz.private import write_private
 from cryptoviz.provider_status import IdsStatus
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.failures import bounded_wait_s

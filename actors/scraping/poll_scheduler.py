@@ -17,9 +17,9 @@ from cryptoviz.log import get_logger, log_context
 from cryptoviz.provider_status import BreakerState
 from cryptoviz.providers.failures import REFUSALS, bounded_wait_s
 from cryptoviz.records import FallbackReason, TickResult
+from cryptoviz.telemetry.trace_context import Value
+from cryptoviz.telemetry.tracing import span, tick_context
 from cryptoviz.times import second_text
-from cryptoviz.trace_context import Value
-from cryptoviz.tracing import span, tick_context
 
 __all__ = ["PollRules", "PollScheduler", "PollStats", "Pollable", "TurnTaker"]
 

@@ -17,14 +17,14 @@ from actors.scraping.sharded_provider import BUDGET_SHARE
 from cryptoviz.clock import Clock, SystemClock, steady_ms
 from cryptoviz.components import FAILURES_METRIC, FRESH_TICKS, Probe
 from cryptoviz.log import configure_logging, get_logger, log_context
-from cryptoviz.log_files import log_to_file
 from cryptoviz.plans import cost_of
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
 from cryptoviz.shards import shard_assets, shard_name
-from cryptoviz.trace_context import Value
-from cryptoviz.tracing import flush_spans, span, start_tracing, tick_context
+from cryptoviz.telemetry.log_files import log_to_file
+from cryptoviz.telemetry.trace_context import Value
+from cryptoviz.telemetry.tracing import flush_spans, span, start_tracing, tick_context
 
 __all__ = ["ShardActor"]
 

@@ -25,9 +25,9 @@ from cryptoviz.components import PER_INSTRUMENT, Probe, stream_name
 from cryptoviz.errors import EngineUnavailable, FrameError
 from cryptoviz.kafka import producer_id
 from cryptoviz.log import configure_logging, get_logger
-from cryptoviz.log_files import log_to_file
+from cryptoviz.security.tls import trust
 from cryptoviz.settings import KafkaSettings, Settings
-from cryptoviz.tls import trust
+from cryptoviz.telemetry.log_files import log_to_file
 from cryptoviz.venues.base import StreamVenue
 from cryptoviz.venues.events import Heartbeat, Trades
 from cryptoviz.venues.events import Refused as SymbolRefused

@@ -10,9 +10,9 @@ from control.operations.lifecycle import cancelled, cancelling, failed, progress
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
-from cryptoviz.log_files import log_to_file
 from cryptoviz.operations import Operation, OperationStatus, Progress
 from cryptoviz.settings import Settings
+from cryptoviz.telemetry.log_files import log_to_file
 
 __all__ = ["OperationActor"]
 

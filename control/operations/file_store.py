@@ -9,9 +9,9 @@ from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
 from cryptoviz.operations import OperationStatus
-from cryptoviz.private import write_private
 
 __all__ = ["OperationFile", "OperationStore"]
 

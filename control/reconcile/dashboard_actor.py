@@ -11,10 +11,10 @@ from ipaddress import ip_address
 from cryptoviz.components import DASHBOARD, Probe
 from cryptoviz.engines.process import ChildProcess, SerialThread
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.heartbeat import HEARTBEAT_FILE, LIVENESS_PATH, seconds_since_beat
+from cryptoviz.local.heartbeat import HEARTBEAT_FILE, LIVENESS_PATH, seconds_since_beat
 from cryptoviz.log import get_logger
-from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
+from cryptoviz.telemetry.log_files import log_path, log_to_file
 
 __all__ = ["DashboardActor"]
 

@@ -18,8 +18,8 @@ import redis.asyncio
 import redis.exceptions
 
 from cryptoviz.components import DesiredState
+from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
-from cryptoviz.private import write_private
 from cryptoviz.redis_client import close_client
 from cryptoviz.redis_keys import DESIRED_KEY
 from cryptoviz.settings import RedisSettings, Settings

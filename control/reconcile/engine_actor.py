@@ -8,9 +8,9 @@ import os
 from cryptoviz.components import Probe
 from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.engines.process import SerialThread
-from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
 from cryptoviz.settings.engine_tls import ServerIdentity
+from cryptoviz.telemetry.log_files import log_to_file
 
 __all__ = ["EngineActor"]
 

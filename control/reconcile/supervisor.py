@@ -12,7 +12,7 @@ from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, guarded_c
 from control.reconcile.probe_round import ProbeRound
 from cryptoviz.components import ComponentActor
 from cryptoviz.errors import CryptoVizError
-from cryptoviz.log_files import logging_as
+from cryptoviz.telemetry.log_files import logging_as
 
 __all__ = ["ENGINE_SUPERVISOR_NAME", "SUPERVISOR_NAME", "SupervisedActor", "Supervisor"]
 

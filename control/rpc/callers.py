@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.local.private import read_token
 from cryptoviz.log import get_logger
-from cryptoviz.private import read_token
+from cryptoviz.security.tokens import OWNER, Role, TokenFile, digest_of
 from cryptoviz.settings import Settings
-from cryptoviz.tokens import OWNER, Role, TokenFile, digest_of
 
 __all__ = ["CALLER", "Caller", "Callers"]
 

@@ -15,10 +15,10 @@ from cryptoviz.components import scraper_name
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceServicer
 from cryptoviz.errors import InvalidRequest
-from cryptoviz.log_files import log_path
 from cryptoviz.rpc.convert import component_to_proto, pipeline_to_proto
 from cryptoviz.rpc.convert_providers import provider_to_proto
 from cryptoviz.settings import Settings
+from cryptoviz.telemetry.log_files import log_path
 
 __all__ = ["ControlService"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from cryptoviz.log_rotation import earlier
+from cryptoviz.telemetry.log_rotation import earlier
 
 __all__ = ["LogPosition", "Run", "follow", "last_lines", "safe_line"]
 

@@ -9,7 +9,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from cryptoviz.control.v1 import control_pb2, gaps_pb2, operations_pb2
-from cryptoviz.tokens import Role
+from cryptoviz.security.tokens import Role
 
 __all__ = [
     "CONTROL",

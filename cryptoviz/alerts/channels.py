@@ -23,9 +23,9 @@ from cryptoviz.alerts.evaluate import Firing
 from cryptoviz.alerts.rule import describe
 from cryptoviz.clock import Clock
 from cryptoviz.errors import DeliveryFailed, DeliveryRefused
+from cryptoviz.security.tls import trust
 from cryptoviz.settings import Settings
 from cryptoviz.times import iso_ms, utc
-from cryptoviz.tls import trust
 
 __all__ = ["DEADLINE_S", "MAIL", "WEBHOOK", "Channel", "MailChannel", "WebhookChannel", "channels_of", "headline"]
 

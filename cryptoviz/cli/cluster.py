@@ -20,11 +20,10 @@ from cryptoviz.engines.java import java_home
 from cryptoviz.engines.process import bound_to_parent, tail
 from cryptoviz.engines.ray_folder import make_ray_folder, ray_folder, ray_temp_dir, remove_ray_folder, scratch_dir
 from cryptoviz.errors import EngineUnavailable, PreflightError
-from cryptoviz.home_lock import HomeLock
-from cryptoviz.log_rotation import ROTATE_BYTES
-from cryptoviz.ownership import make_private
-from cryptoviz.private import OTHERS, ensure_token, require_own_file
-from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
+from cryptoviz.local.home_lock import HomeLock
+from cryptoviz.local.ownership import make_private
+from cryptoviz.local.private import OTHERS, ensure_token, require_own_file
+from cryptoviz.local.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
 from cryptoviz.settings import (
     CLUSTER_VARIABLE,
     LOOPBACK,
@@ -36,6 +35,7 @@ from cryptoviz.settings import (
     dump_settings_file,
     host_port,
 )
+from cryptoviz.telemetry.log_rotation import ROTATE_BYTES
 
 __all__ = [
     "NO_METRICS",

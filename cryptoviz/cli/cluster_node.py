@@ -20,11 +20,11 @@ from typing import Any
 from cryptoviz.cli.cluster import NO_METRICS, RayStart, ray_variables, spark_secret, start_ray, stop_ray
 from cryptoviz.cluster_record import read_record
 from cryptoviz.errors import CryptoVizError, PreflightError
-from cryptoviz.home import LOCK, MARKER
-from cryptoviz.home_lock import HomeLock
-from cryptoviz.ownership import make_private
+from cryptoviz.local.home import LOCK, MARKER
+from cryptoviz.local.home_lock import HomeLock
+from cryptoviz.local.ownership import make_private
+from cryptoviz.local.private import require_own_file
 from cryptoviz.placement import check_labels
-from cryptoviz.private import require_own_file
 from cryptoviz.settings import CLUSTER_VARIABLE, LOOPBACK, SPARK_SECRET_VARIABLE, Settings, host_port, load_settings
 
 __all__ = ["NODE_HOME", "end_node", "main", "node_environment", "read_bootstrap", "start_node", "stop_node", "wait_for_workers"]

@@ -92,8 +92,8 @@ class _Loaded(MutableMapping[str, "Command"]):
 
 def _prepare() -> None:
     """Set-up that every command needs before its own imports."""
+    from cryptoviz.local.shell import forget_options
     from cryptoviz.log import configure_logging
-    from cryptoviz.shell import forget_options
 
     forget_options()
     configure_logging("WARNING")

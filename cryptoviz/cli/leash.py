@@ -13,10 +13,10 @@ from typing import Self
 
 from cryptoviz.cluster_guard import DETACH, KILL
 from cryptoviz.errors import PreflightError
-from cryptoviz.home import claim
-from cryptoviz.home_lock import HomeLock
-from cryptoviz.private import OTHERS
-from cryptoviz.process_identity import ProcessIdentity, wait_ended
+from cryptoviz.local.home import claim
+from cryptoviz.local.home_lock import HomeLock
+from cryptoviz.local.private import OTHERS
+from cryptoviz.local.process_identity import ProcessIdentity, wait_ended
 from cryptoviz.settings import Settings
 
 __all__ = ["Leash", "Stop", "held_home"]

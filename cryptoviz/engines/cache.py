@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.ownership import Fault, make_private, owner_or_root, path_fault, tree_fault
+from cryptoviz.local.ownership import Fault, make_private, owner_or_root, path_fault, tree_fault
 from cryptoviz.settings import Settings
 
 __all__ = ["ENGINE_FILES", "FETCH_LOCK", "cache_fault", "make_cache", "require_own_cache"]

@@ -15,9 +15,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from cryptoviz.engines.download_progress import ProgressReporter
 from cryptoviz.engines.jars import Jar, sha256_of
 from cryptoviz.errors import DownloadError, EngineUnavailable
-from cryptoviz.ownership import make_private
+from cryptoviz.local.ownership import make_private
+from cryptoviz.security.tls import trust
 from cryptoviz.settings import DownloadSettings, NetworkSettings
-from cryptoviz.tls import trust
 
 __all__ = ["download_jars"]
 

@@ -15,11 +15,11 @@ from cryptoviz.components import Probe
 from cryptoviz.engines.ports import PortUse, is_free, require_free
 from cryptoviz.engines.process import ChildProcess
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError, SettingsError, TerminalError
-from cryptoviz.home_lock import HomeLock, engine_lock
+from cryptoviz.local.home_lock import HomeLock, engine_lock
 from cryptoviz.log import get_logger
-from cryptoviz.log_files import log_path
 from cryptoviz.settings import Settings, child_environment, claim_home
 from cryptoviz.settings.engine_tls import ServerIdentity, server_identity
+from cryptoviz.telemetry.log_files import log_path
 
 __all__ = ["EmbeddedEngine", "require_password"]
 

@@ -20,9 +20,9 @@ from cryptoviz.engines.process import bound_to_parent
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.kafka.clients import jaas_quoted
+from cryptoviz.local.ownership import make_private
+from cryptoviz.local.private import OTHERS, write_private
 from cryptoviz.log import get_logger
-from cryptoviz.ownership import make_private
-from cryptoviz.private import OTHERS, write_private
 from cryptoviz.settings import LOOPBACK, SEGMENT_BYTES, EnginesSettings, KafkaSettings, Settings, child_environment, host_port
 from cryptoviz.settings.engine_tls import ServerIdentity
 

@@ -19,8 +19,8 @@ from cryptoviz.engines.minio_build import minio_program
 from cryptoviz.engines.ports import Holder, PortUse, holder_of, is_free
 from cryptoviz.engines.ray_folder import folder_problem, ray_folder
 from cryptoviz.engines.redis_server import valkey_program
-from cryptoviz.home import untrusted
-from cryptoviz.ownership import Fault
+from cryptoviz.local.home import untrusted
+from cryptoviz.local.ownership import Fault
 from cryptoviz.settings import Settings
 
 __all__ = ["UNRESOLVED", "Machine", "ThisMachine"]

@@ -17,7 +17,7 @@ from cryptoviz.engines.cache import require_own_cache
 from cryptoviz.engines.download_progress import ProgressReporter
 from cryptoviz.engines.process import bound_to_parent
 from cryptoviz.errors import DownloadError, EngineUnavailable, PreflightError
-from cryptoviz.ownership import make_private
+from cryptoviz.local.ownership import make_private
 from cryptoviz.settings import Settings, child_environment
 
 __all__ = ["GO_NEEDED", "MINIO_VERSION", "build_minio", "find_go", "go_version", "minio_program"]

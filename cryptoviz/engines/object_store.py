@@ -17,12 +17,12 @@ from cryptoviz.engines.minio_build import minio_program
 from cryptoviz.engines.ports import PortUse, pipeline_ports
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.lake.store_errors import reason
+from cryptoviz.local.ownership import make_private
+from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
-from cryptoviz.ownership import make_private
-from cryptoviz.private import write_private
+from cryptoviz.security.tls import trust
 from cryptoviz.settings import LOOPBACK, NO_KEY, S3Settings, Settings, child_environment, host_port
 from cryptoviz.settings.engine_tls import ServerIdentity
-from cryptoviz.tls import trust
 
 __all__ = ["BucketAdmin", "EmbeddedMinio"]
 

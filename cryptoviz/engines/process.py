@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.local.ownership import make_private
 from cryptoviz.log import get_logger
-from cryptoviz.log_rotation import rotate
-from cryptoviz.ownership import make_private
+from cryptoviz.telemetry.log_rotation import rotate
 
 __all__ = ["ChildProcess", "SerialThread", "bound_to_parent", "spawn_bound", "tail"]
 
@@ -54,7 +54,7 @@ class ChildProcess:
     Args:
         name: used in log lines and errors.
         command: program and arguments.
-        log_file: created with its folder if missing; bounded in size (`cryptoviz.log_rotation`).
+        log_file: created with its folder if missing; bounded in size (`cryptoviz.telemetry.log_rotation`).
         env: the complete environment of the child; None inherits.
         cwd: working directory; None inherits.
     """

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from cryptoviz.errors import PreflightError
-from cryptoviz.private import write_private
+from cryptoviz.local.private import write_private
 from cryptoviz.settings import Settings
 
 __all__ = ["RAY_FOLDERS", "folder_problem", "is_private", "make_ray_folder", "ray_folder", "ray_temp_dir", "remove_ray_folder", "scratch_dir"]

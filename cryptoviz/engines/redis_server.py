@@ -15,8 +15,8 @@ from cryptoviz.engines.embedded import EmbeddedEngine, require_password
 from cryptoviz.engines.ports import PortUse, pipeline_ports
 from cryptoviz.engines.tls_front import TlsFront
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
-from cryptoviz.ownership import make_private
-from cryptoviz.private import write_private
+from cryptoviz.local.ownership import make_private
+from cryptoviz.local.private import write_private
 from cryptoviz.settings import RedisSettings, Settings
 from cryptoviz.settings.engine_tls import ServerIdentity
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
-from cryptoviz.private import write_private
 from cryptoviz.settings.engine_tls import ServerIdentity
 
 __all__ = ["TlsFront"]

@@ -13,7 +13,7 @@ import urllib3
 from cryptoviz.errors import TransientError
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.lake.store_errors import reason, store_error, store_errors
-from cryptoviz.tls import trust
+from cryptoviz.security.tls import trust
 
 __all__ = ["ConditionalObject", "ObjectChanged", "ObjectVersion", "S3ConditionalObject"]
 

@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from cryptoviz.lake.store_errors import CLIENT_ERRORS
-from cryptoviz.shell import without_the_shell
+from cryptoviz.local.shell import without_the_shell
 
 __all__ = ["TABLE_ERRORS", "DeltaTable", "open_table"]
 

@@ -14,8 +14,8 @@ import urllib3
 from minio import Minio
 from minio.error import S3Error
 
+from cryptoviz.security.tls import ca_path, trust
 from cryptoviz.settings import S3Settings
-from cryptoviz.tls import ca_path, trust
 
 __all__ = ["S3Access", "TableAddress", "find_object", "minio_client", "read_object", "table_address"]
 

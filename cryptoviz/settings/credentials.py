@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 from pydantic import SecretStr
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.home import claim
-from cryptoviz.private import claim_folder, require_own_file, write_once
+from cryptoviz.local.home import claim
+from cryptoviz.local.private import claim_folder, require_own_file, write_once
 from cryptoviz.settings.engine_tls import make_authority, with_authorities
 
 if TYPE_CHECKING:

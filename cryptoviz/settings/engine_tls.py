@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.private import require_own_file, write_once, write_private
+from cryptoviz.local.private import require_own_file, write_once, write_private
 
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
@@ -40,10 +40,10 @@ def make_authority(settings: Settings) -> None:
         return
     path = _authority_key(settings)
     if not os.path.lexists(path):
-        from cryptoviz.certificates import new_authority  # 20 ms that only this needs
+        from cryptoviz.security.certificates import new_authority  # 20 ms that only this needs
 
         write_once(path, new_authority("CryptoViz engines"))
-    from cryptoviz.certificates import certificate_of
+    from cryptoviz.security.certificates import certificate_of
 
     try:
         certificate = certificate_of(_read_authority(path))
@@ -58,7 +58,7 @@ def make_authority(settings: Settings) -> None:
 
 def server_identity(settings: Settings) -> ServerIdentity:
     """A certificate for the engines: that of the settings, or a new one of this home's authority. Raises SettingsError."""
-    from cryptoviz.certificates import issue, pkcs8
+    from cryptoviz.security.certificates import issue, pkcs8
 
     engines = settings.engines
     if engines.tls_cert is not None and engines.tls_key is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from cryptoviz.ownership import canonical
+from cryptoviz.local.ownership import canonical
 
 __all__ = ["File", "Folder"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.home import unfit_reason
+from cryptoviz.local.home import unfit_reason
 
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings

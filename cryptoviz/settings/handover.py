@@ -12,12 +12,12 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.local.private import write_private
+from cryptoviz.local.shell import PLAIN_NAMES
 from cryptoviz.masking import hide
-from cryptoviz.private import write_private
 from cryptoviz.settings.names import SETTINGS_FILE_VARIABLE, check_overrides
 from cryptoviz.settings.refusal import refusal
 from cryptoviz.settings.tree import Settings, check_settings, load_settings
-from cryptoviz.shell import PLAIN_NAMES
 
 __all__ = ["SPARK_SECRET_VARIABLE", "child_environment", "dump_settings_file", "load_settings_file", "settings_from_environment"]
 

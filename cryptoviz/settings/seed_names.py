@@ -11,7 +11,7 @@ from dotenv.parser import Binding, parse_stream
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.ownership import entry_fault, owner_or_root
+from cryptoviz.local.ownership import entry_fault, owner_or_root
 from cryptoviz.providers.registry import BUILT_IN_SPECS
 from cryptoviz.settings.network import shell_values
 

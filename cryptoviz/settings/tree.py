@@ -13,8 +13,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from pydantic_settings import SettingsError as UnreadableSetting
 
 from cryptoviz.assets import Asset, resolve_assets
-from cryptoviz.default_folders import DOTENV_FILE, cache_dir, data_dir, demo_dir
 from cryptoviz.errors import SettingsError
+from cryptoviz.local.default_folders import DOTENV_FILE, cache_dir, data_dir, demo_dir
 from cryptoviz.log import LogFormat
 from cryptoviz.masking import hide
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, find_spec

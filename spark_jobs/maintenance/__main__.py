@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from cryptoviz.hidden_modules import hide_modules
+from cryptoviz.local.hidden_modules import hide_modules
 
 
 def skip_imports() -> None:

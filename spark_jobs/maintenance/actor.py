@@ -17,9 +17,9 @@ from cryptoviz.components import MAINTENANCE, Probe
 from cryptoviz.engines.process import ChildProcess, SerialThread
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, TransientError
 from cryptoviz.log import get_logger
-from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.operations import MaintenanceArguments, OperationResult, Progress, Report
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
+from cryptoviz.telemetry.log_files import log_path, log_to_file
 from spark_jobs.maintenance.result import PROGRESS_SUFFIX, RoundResult
 
 __all__ = ["MaintenanceActor", "MaintenanceOperation", "RoundProcess"]

@@ -19,8 +19,8 @@ from cryptoviz.components import MAINTENANCE
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.lake.delta import TABLE_ERRORS
 from cryptoviz.lake.store_errors import reason
+from cryptoviz.local.private import write_private
 from cryptoviz.log import configure_logging, get_logger
-from cryptoviz.private import write_private
 from cryptoviz.settings import Settings, settings_from_environment
 from spark_jobs.maintenance.result import PROGRESS_SUFFIX, RoundResult
 from spark_jobs.maintenance.safe_clock import EarlierClock

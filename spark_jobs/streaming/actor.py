@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cryptoviz.components import LAKE, Probe
-from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
-from cryptoviz.tracing import flush_spans, start_tracing
+from cryptoviz.telemetry.log_files import log_to_file
+from cryptoviz.telemetry.tracing import flush_spans, start_tracing
 
 if TYPE_CHECKING:
     from spark_jobs.streaming.earlier_writers import OnOtherNodes

@@ -13,7 +13,7 @@ from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.progress import merge
 from cryptoviz.lake.schema import DEAD_TABLE
 from cryptoviz.log import get_logger, log_context
-from cryptoviz.tracing import span, tracing
+from cryptoviz.telemetry.tracing import span, tracing
 from spark_jobs.streaming.batch_plan import Ranges
 from spark_jobs.streaming.kafka_admin import KafkaTopics
 from spark_jobs.streaming.kafka_range_reader import OffsetRange

@@ -15,7 +15,7 @@ import gc
 import sys
 from importlib import import_module
 
-from cryptoviz.hidden_modules import hide_modules
+from cryptoviz.local.hidden_modules import hide_modules
 
 _LIBRARIES = ("spark_jobs.streaming.tasks",)
 

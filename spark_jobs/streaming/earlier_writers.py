@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.local.process_identity import ProcessIdentity, environments, wait_ended
 from cryptoviz.log import get_logger
-from cryptoviz.process_identity import ProcessIdentity, environments, wait_ended
 
 __all__ = ["OnOtherNodes", "end_earlier_writers", "end_on_all_nodes", "marked_processes"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cryptoviz.trace_context import HEADER, Value, is_context
-from cryptoviz.tracing import written_span
+from cryptoviz.telemetry.trace_context import HEADER, Value, is_context
+from cryptoviz.telemetry.tracing import written_span
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
 
 __all__ = ["Headers", "TracedRecords", "write_spans"]

@@ -22,8 +22,8 @@ from typing import Self
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, LakeError, TransientError
 from cryptoviz.lake.conditional_object import ConditionalObject, ObjectChanged, ObjectVersion, S3ConditionalObject
 from cryptoviz.lake.objects import S3Access
+from cryptoviz.local.process_identity import ProcessIdentity
 from cryptoviz.log import get_logger
-from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings
 from spark_jobs.tables.engine_retry import EngineProblem
 

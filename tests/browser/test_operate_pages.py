@@ -12,7 +12,7 @@ import pytest
 from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentState, Probe, scraper_name
 from cryptoviz.operations import OperationState
-from cryptoviz.tokens import Role, TokenFile
+from cryptoviz.security.tokens import Role, TokenFile
 from tests.browser.conftest import Opener, until_shown
 from tests.support.page_stack import Stack, walk
 from tests.support.topics import ends_of

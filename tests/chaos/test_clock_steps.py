@@ -16,9 +16,9 @@ import orjson
 import pytest
 
 from cryptoviz.cluster_record import read_record
-from cryptoviz.home import claim
-from cryptoviz.home_lock import HomeLock
-from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.local.home import claim
+from cryptoviz.local.home_lock import HomeLock
+from cryptoviz.local.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings
 from spark_jobs.tables.lease import lease_of
 from tests.integration.test_engines import own_settings
@@ -41,7 +41,7 @@ psutil.boot_time = psutil._pslinux.boot_time = lambda: real_boot() + step_s
 from pathlib import Path
 from cryptoviz.cluster_record import read_record
 from cryptoviz.errors import PreflightError
-from cryptoviz.home_lock import HomeLock
+from cryptoviz.local.home_lock import HomeLock
 from cryptoviz.settings import load_settings_file
 from spark_jobs.tables.lease import Holder, LeaseHeld, lease_of, process_is_dead
 

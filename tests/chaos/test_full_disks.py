@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.cluster_record import read_record
-from cryptoviz.home import claim
+from cryptoviz.local.home import claim
 from tests.chaos.pipeline_rig import Recovery, assert_exact, assert_no_longer_said, assert_none_skipped, component, in_order, live
 from tests.chaos.rig import ROUNDS, Figures
 from tests.support import engines

@@ -24,7 +24,7 @@ from typing import Self
 import psutil
 
 from cryptoviz.engines.process import bound_to_parent
-from cryptoviz.process_identity import ProcessIdentity, wait_ended
+from cryptoviz.local.process_identity import ProcessIdentity, wait_ended
 from cryptoviz.settings import load_settings
 from tests.support.waiting import eventually
 

@@ -16,7 +16,7 @@ import pytest
 
 from cryptoviz.components import COLLECTOR, LAKE, scraper_name
 from cryptoviz.lake import Lake
-from cryptoviz.log_files import log_path
+from cryptoviz.telemetry.log_files import log_path
 from tests.support import pipeline
 from tests.support.otlp import Received, Receiver, otlp_receiver
 from tests.support.pipeline import CRYPTOVIZ, Demo, running_demo, secrets_of

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.assets import DEFAULT_ASSETS
-from cryptoviz.default_folders import cache_dir
+from cryptoviz.local.default_folders import cache_dir
 from cryptoviz.settings import Settings
 from tests.support.control_fakes import small_table
 from tests.support.control_server import serving_settings
@@ -31,7 +31,7 @@ IMPORTS = f"""
 import importlib, importlib.util, pkgutil, cryptoviz
 print([name for name in {ABSENT} if importlib.util.find_spec(name)])
 for module in pkgutil.walk_packages(cryptoviz.__path__, "cryptoviz."):
-    if module.name not in ("cryptoviz.certificates", "cryptoviz.otel"):  # of the embedded engines, and of the extra `tracing`
+    if module.name not in ("cryptoviz.security.certificates", "cryptoviz.telemetry.otel"):  # of the embedded engines, and of the extra `tracing`
         importlib.import_module(module.name)
 """
 READ = """

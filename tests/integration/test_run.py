@@ -13,8 +13,8 @@ import pytest
 from cryptoviz.client import ControlClient
 from cryptoviz.cluster_record import ClusterRecord, write_record
 from cryptoviz.errors import CryptoVizError
-from cryptoviz.home import claim
-from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.local.home import claim
+from cryptoviz.local.process_identity import ProcessIdentity
 from cryptoviz.settings import load_settings_file
 from tests.support.pipeline import CRYPTOVIZ, environment
 from tests.support.processes import kill_all, names_of, processes_of

@@ -27,8 +27,8 @@ import redis
 from cryptoviz.engines.ray_folder import ray_folder
 from cryptoviz.errors import ControlRefused, TransientError
 from cryptoviz.lake import Lake
+from cryptoviz.security.tokens import Role, new_token
 from cryptoviz.settings import Settings, load_settings, load_settings_file
-from cryptoviz.tokens import Role, new_token
 from market.server import ReplayMarket
 from tests.support import outputs
 from tests.support.canaries import Look, places_of, secret_fields

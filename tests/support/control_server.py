@@ -18,8 +18,8 @@ from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.gaps import Gap
+from cryptoviz.local.private import ensure_token
 from cryptoviz.operations import OperationStatus
-from cryptoviz.private import ensure_token
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings, load_settings
 from tests.support.control_fakes import FakeRuntime, MemoryStore, small_table

@@ -14,7 +14,7 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from cryptoviz import tracing
+from cryptoviz.telemetry import tracing
 
 __all__ = ["Received", "Receiver", "end_tracing", "otlp_receiver"]
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from cryptoviz.log import configure_logging
-from cryptoviz.tokens import Role, TokenFile
+from cryptoviz.security.tokens import Role, TokenFile
 from tests.support.control_server import serving
 
 if __name__ == "__main__":

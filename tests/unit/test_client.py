@@ -12,10 +12,10 @@ import pytest
 from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.errors import ControlRefused, EngineUnavailable, SettingsError, UnknownComponent
-from cryptoviz.log_files import log_path
 from cryptoviz.rpc.convert import component_from_proto, component_to_proto, pipeline_from_proto, pipeline_to_proto
 from cryptoviz.rpc.pipeline_status import PipelineStatus, overall
 from cryptoviz.settings import load_settings
+from cryptoviz.telemetry.log_files import log_path
 from tests.support.control_server import Serving, serving
 from tests.support.ports import free_port
 from tests.support.waiting import eventually

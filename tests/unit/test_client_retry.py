@@ -22,12 +22,12 @@ from cryptoviz.client import AsyncControlClient, ControlClient, PipelineStatus, 
 from cryptoviz.components import DesiredState
 from cryptoviz.errors import ControlRefused, EngineUnavailable, UnknownComponent
 from cryptoviz.gaps import Gap, GapScope
-from cryptoviz.log_files import log_path
 from cryptoviz.operations import BackfillArguments, OperationState, OperationStatus
 from cryptoviz.rpc import client_channel, requests
 from cryptoviz.rpc.channel import STATUS_DETAILS
 from cryptoviz.rpc.retry import Attempts
 from cryptoviz.settings import Settings, load_settings
+from cryptoviz.telemetry.log_files import log_path
 from tests.support.clock import FakeClock
 from tests.support.control_fakes import small_table
 from tests.support.control_server import Serving, serving_settings

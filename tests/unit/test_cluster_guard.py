@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from cryptoviz.cluster_guard import DETACH, KILL
-from cryptoviz.process_identity import ProcessIdentity, processes_with, wait_ended
+from cryptoviz.local.process_identity import ProcessIdentity, processes_with, wait_ended
 from tests.support.waiting import eventually
 
 # A child in a separate session that ignores SIGTERM, and a daemon whose parent has ended.

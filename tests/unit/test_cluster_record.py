@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from cryptoviz.cluster_record import Access, ClusterRecord, mark_stop, read_record, record_file, was_stopped, write_record
-from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.local.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings, load_settings
 
 

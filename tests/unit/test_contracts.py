@@ -20,7 +20,7 @@ PLACES: dict[object, str] = {
     "scraper/": "cryptoviz/components.py",
     "failures_total": "cryptoviz/components.py",
     "dead_letters_": "cryptoviz/components.py",
-    "/healthz": "cryptoviz/heartbeat.py",
+    "/healthz": "cryptoviz/local/heartbeat.py",
     "/api/v3/klines": "cryptoviz/providers/binance.py",
     "/0/public/OHLC": "cryptoviz/providers/kraken.py",
     "/market_chart/range": "cryptoviz/providers/coingecko.py",

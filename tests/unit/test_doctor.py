@@ -13,7 +13,7 @@ from cryptoviz.engines.jars import Jar, JarSet, locked_jars
 from cryptoviz.engines.machine import ThisMachine
 from cryptoviz.engines.ports import Holder, PortUse
 from cryptoviz.errors import PreflightError
-from cryptoviz.ownership import Fault
+from cryptoviz.local.ownership import Fault
 from cryptoviz.settings import Settings, load_settings
 
 GB = 1024**3

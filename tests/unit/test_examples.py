@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.components import ComponentState
-from cryptoviz.log_files import log_path
 from cryptoviz.settings import load_settings
+from cryptoviz.telemetry.log_files import log_path
 from tests.support.certificates import authority, certificate
 from tests.support.control_fakes import small_table
 from tests.support.control_server import Serving, serving, serving_settings

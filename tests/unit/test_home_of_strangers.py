@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from cryptoviz.cli import cluster
 from cryptoviz.cli.main import app
 from cryptoviz.errors import SettingsError
-from cryptoviz.home import LOCK, MARKER, claim, foreign_reason
-from cryptoviz.private import ensure_token
-from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.local.home import LOCK, MARKER, claim, foreign_reason
+from cryptoviz.local.private import ensure_token
+from cryptoviz.local.process_identity import ProcessIdentity
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import CLUSTER_VARIABLE, claim_home, load_settings
 from spark_jobs.streaming.job import lake_id

@@ -122,7 +122,7 @@ def test_control_characters_are_escaped_in_both_formats() -> None:
 @pytest.mark.parametrize("program", ["configure_logging()", "log_to_file(load_settings(), 'collector')"])
 def test_a_process_without_a_standard_error_logs_without_an_error(program: str, end: str, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom cryptoviz.log import configure_logging, get_logger\nfrom cryptoviz.log_files import log_to_file\n"
+        "import sys\nfrom cryptoviz.log import configure_logging, get_logger\nfrom cryptoviz.telemetry.log_files import log_to_file\n"
         f"from cryptoviz.settings import load_settings\n{end}\n{program}\nget_logger('here').warning('one')\nprint('done')\n"
     )
     environment = {"CRYPTOVIZ_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}

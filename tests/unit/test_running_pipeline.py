@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from cryptoviz.cluster_record import Access, ClusterRecord, read_record, record_file, settings_file, write_record
 from cryptoviz.errors import SettingsError
+from cryptoviz.local.process_identity import ProcessIdentity
 from cryptoviz.masking import MASK
-from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.running_pipeline import _is_input, inputs_of_start, running_access, running_settings, settings_inputs
 from cryptoviz.settings import SEED_NAMES, Settings, claim_home, dump_settings_file, load_settings
 from cryptoviz.settings.names import check_names, known_names

@@ -21,8 +21,8 @@ from cryptoviz.doctor import examine
 from cryptoviz.engines.build import ENGINE_NAMES
 from cryptoviz.errors import PreflightError
 from cryptoviz.extras import require_extra
-from cryptoviz.home import Removed, foreign_reason, remove_data
-from cryptoviz.home_lock import HomeLock, engine_lock
+from cryptoviz.local.home import Removed, foreign_reason, remove_data
+from cryptoviz.local.home_lock import HomeLock, engine_lock
 from cryptoviz.masking import MASK, mask_url
 from cryptoviz.running_pipeline import running_settings
 from cryptoviz.settings import Settings, load_settings

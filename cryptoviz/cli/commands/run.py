@@ -16,8 +16,8 @@ from cryptoviz.cli.terminal import echo_json, terminal
 from cryptoviz.cluster_record import Access, read_joined, read_record, record_file, was_stopped
 from cryptoviz.errors import CryptoVizError, EngineUnavailable
 from cryptoviz.extras import require_extra
-from cryptoviz.home import foreign_reason
-from cryptoviz.home_lock import HomeLock
+from cryptoviz.local.home import foreign_reason
+from cryptoviz.local.home_lock import HomeLock
 from cryptoviz.running_pipeline import Profile, inputs_of_start, running_settings
 from cryptoviz.settings import Settings
 

@@ -12,12 +12,12 @@ from cryptoviz.cli.options import Yes, confirm
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import SettingsError, UsageError
-from cryptoviz.home import claim, require_own_home
-from cryptoviz.private import write_private
+from cryptoviz.local.home import claim, require_own_home
+from cryptoviz.local.private import write_private
 from cryptoviz.running_pipeline import running_settings
+from cryptoviz.security.tokens import OWNER, Role, TokenFile, new_token
 from cryptoviz.settings import Settings
 from cryptoviz.times import iso_ms
-from cryptoviz.tokens import OWNER, Role, TokenFile, new_token
 
 __all__ = ["register"]
 

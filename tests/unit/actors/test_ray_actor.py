@@ -1,7 +1,4 @@
-"""Ray actors: look-up, deadlines, and Ray's errors as typed errors, with a fake of Ray's calls.
-
-tests/integration/test_ray_errors.py and test_ray_runtime.py use a real cluster.
-"""
+"""Ray actors: look-up, deadlines, and typed errors, with a fake of Ray's calls (tests/integration/test_ray_errors.py uses a real cluster)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from cryptoviz.clock import SystemClock
 from cryptoviz.kafka import Record
 from cryptoviz.records import FallbackReason, RawExchange, TickResult
 from cryptoviz.settings import Settings, load_settings
-from cryptoviz.tracing import flush_spans, span, start_tracing
+from cryptoviz.telemetry.tracing import flush_spans, span, start_tracing
 from tests.support.clock import T0, FakeClock
 from tests.support.collection_fakes import Events, FakeSink, FakeSnapshot, answer, failed
 from tests.support.http_server import http_server

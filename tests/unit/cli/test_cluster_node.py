@@ -13,7 +13,7 @@ from cryptoviz.cli.cluster import RayStart, stop_ray
 from cryptoviz.cluster_record import read_record
 from cryptoviz.engines.ray_folder import is_private
 from cryptoviz.errors import EngineUnavailable, PreflightError
-from cryptoviz.process_identity import wait_ended
+from cryptoviz.local.process_identity import wait_ended
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings, load_settings
 
 pytestmark = pytest.mark.usefixtures("user")

@@ -12,7 +12,7 @@ import pytest
 from cryptoviz import cluster_record
 from cryptoviz.cli import cluster
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.ownership import make_private
+from cryptoviz.local.ownership import make_private
 from cryptoviz.settings import Settings, claim_home, load_settings
 
 TOO_SLOW = "Exception: The current node timed out during startup. This could happen because ..."

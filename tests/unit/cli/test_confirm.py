@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.tokens import Role, TokenFile
+from cryptoviz.security.tokens import Role, TokenFile
 from tests.support.control_server import Serving, serving
 from tests.support.pipeline import CRYPTOVIZ
 

@@ -19,10 +19,10 @@ from control.reconcile.components import ComponentSpec, ComponentTable
 from cryptoviz.cli.help_pages import EXAMPLES, EXIT_CODES, FINDINGS
 from cryptoviz.cli.main import app
 from cryptoviz.components import ComponentKind
-from cryptoviz.log_files import log_path
+from cryptoviz.local.private import ensure_token
 from cryptoviz.operations import BackfillArguments
-from cryptoviz.private import ensure_token
 from cryptoviz.provider_status import BreakerState, BreakerStatus, ScraperStatus
+from cryptoviz.telemetry.log_files import log_path
 from tests.support.command_line import every_command, parse
 from tests.support.control_server import Serving, serving
 

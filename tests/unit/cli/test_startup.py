@@ -20,8 +20,8 @@ from cryptoviz.cli.startup import run_in_foreground
 from cryptoviz.cli.terminal import terminal
 from cryptoviz.cluster_record import Access, ClusterRecord, read_record, write_record
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.home_lock import HomeLock
-from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.local.home_lock import HomeLock
+from cryptoviz.local.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings, dump_settings_file, load_settings
 from tests.support.control_server import serving
 from tests.support.pipeline import environment

@@ -25,7 +25,7 @@ from control.rpc.methods import ROLES, SERVICES, only_reads
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.rpc.pipeline_status import pipeline_id
-from cryptoviz.tokens import Role, TokenFile, new_token
+from cryptoviz.security.tokens import Role, TokenFile, new_token
 from tests.support.control_server import Serving, serving
 
 CODES = {

@@ -15,7 +15,7 @@ from bokeh.util.token import generate_jwt_token, generate_session_id
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
-from cryptoviz.tokens import Role, TokenFile
+from cryptoviz.security.tokens import Role, TokenFile
 from dashboard.app_context import AppContext
 from tests.support.dashboard_server import exchange, new_app_context, serving
 from tests.support.intruder import as_another_user, http_answer

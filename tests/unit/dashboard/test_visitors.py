@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from cryptoviz.security.tokens import Role, TokenFile, new_token
 from cryptoviz.settings import Settings, load_settings
-from cryptoviz.tokens import Role, TokenFile, new_token
 from dashboard.failed_sign_ins import FailedSignIns
 from dashboard.visitors import SIGNED_IN_S, Visitors
 from tests.support.clock import FakeClock

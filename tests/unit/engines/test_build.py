@@ -15,7 +15,7 @@ from cryptoviz.engines.build import ENGINE_NAMES, Engine, build_engine
 from cryptoviz.engines.external import ExternalEngine
 from cryptoviz.engines.kafka import server_properties
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError, UnknownComponent
-from cryptoviz.home_lock import engine_lock
+from cryptoviz.local.home_lock import engine_lock
 from cryptoviz.settings import KafkaSettings, check_topics, claim_home, load_settings
 from tests.support.ports import free_port
 

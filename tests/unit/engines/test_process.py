@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from cryptoviz.engines.process import ChildProcess, tail
-from cryptoviz.log_rotation import ROTATE_BYTES
 from cryptoviz.settings import child_environment
+from cryptoviz.telemetry.log_rotation import ROTATE_BYTES
 from tests.support.waiting import eventually
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")

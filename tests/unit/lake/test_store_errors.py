@@ -206,4 +206,4 @@ def test_no_other_module_translates_errors_of_the_store() -> None:
                     catches.add(name)
     assert makes == {"cryptoviz/lake/store_errors.py", "cryptoviz/engines/object_store.py", "spark_jobs/streaming/batch_plan.py"}
     translators = {"cryptoviz/lake/store_errors.py", "cryptoviz/lake/delta.py", "cryptoviz/lake/files.py", "cryptoviz/engines/object_store.py"}
-    assert catches == translators | {"cryptoviz/otel.py"}
+    assert catches == translators | {"cryptoviz/telemetry/otel.py"}

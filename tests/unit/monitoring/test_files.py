@@ -18,7 +18,7 @@ from control.metrics.names import HELP, exported
 from control.rpc.call_metrics import CallMetrics
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.rpc.pipeline_status import PipelineStatus
-from cryptoviz.tokens import Role
+from cryptoviz.security.tokens import Role
 from tests.support.clock import FakeClock
 from tests.support.documents import ROOT
 

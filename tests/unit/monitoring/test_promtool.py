@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cryptoviz.default_folders import cache_dir
+from cryptoviz.local.default_folders import cache_dir
 from tests.support.documents import ROOT
 
 RULES = ROOT / "monitoring" / "rules.yaml"

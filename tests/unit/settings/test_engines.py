@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from cryptoviz.certificates import certificate_of, issue, new_authority
 from cryptoviz.errors import SettingsError
 from cryptoviz.kafka import client_config, consumer, java_config
 from cryptoviz.lake.objects import S3Access
+from cryptoviz.security.certificates import certificate_of, issue, new_authority
+from cryptoviz.security.tls import ca_path
 from cryptoviz.settings import claim_home, dump_settings_file, load_settings, load_settings_file
 from cryptoviz.settings.engine_tls import authority_file, server_identity
 from cryptoviz.settings.listeners import pipeline_ports
-from cryptoviz.tls import ca_path
 from tests.support.settings import forget_settings
 
 OPEN: dict[str, Any] = {"engines": {"bind": "192.0.2.7"}}

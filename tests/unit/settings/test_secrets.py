@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.local.shell import forget_options, leads_elsewhere, without_the_shell
 from cryptoviz.settings import NetworkSettings, child_environment, load_settings
 from cryptoviz.settings.origin import setting_sources
-from cryptoviz.shell import forget_options, leads_elsewhere, without_the_shell
 from tests.support.settings import forget_settings
 
 SECRETS = {
@@ -188,7 +188,7 @@ def test_variables_that_another_thread_changes_meanwhile_keep_the_new_values(mon
 
 READ_MEANWHILE = """
 import ctypes, os, socket, ssl, threading
-from cryptoviz.shell import without_the_shell
+from cryptoviz.local.shell import without_the_shell
 
 getenv, before, done, errors, reads = ctypes.CDLL(None).getenv, dict(os.environ), threading.Event(), [], []
 

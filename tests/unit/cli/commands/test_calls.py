@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cryptoviz.cli.commands.calls import calls_view
 from cryptoviz.cli.main import app
-from cryptoviz.home import claim
+from cryptoviz.local.home import claim
 from cryptoviz.rpc.convert import MethodCalls
 from tests.support.control_server import serving
 

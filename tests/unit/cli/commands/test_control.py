@@ -13,10 +13,10 @@ from cryptoviz.cli.commands.control import _until_stopped
 from cryptoviz.cli.main import app
 from cryptoviz.cluster_record import Access, ClusterRecord, mark_stop, record_file, write_record
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.log_files import log_path
-from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.local.process_identity import ProcessIdentity
 from cryptoviz.running_pipeline import retry_while_running
 from cryptoviz.settings import load_settings
+from cryptoviz.telemetry.log_files import log_path
 from tests.support.control_server import serving
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from cryptoviz.cli.main import app
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import ControlRefused, CryptoVizError
-from cryptoviz.home import claim, foreign_reason
+from cryptoviz.local.home import claim, foreign_reason
 from tests.support.control_server import Serving, serving
 
 Run = Callable[..., Result]

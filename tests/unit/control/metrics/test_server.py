@@ -17,10 +17,10 @@ from control.rpc.callers import Callers
 from control.rpc.methods import ROLES
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.errors import PreflightError
-from cryptoviz.private import ensure_token
+from cryptoviz.local.private import ensure_token
 from cryptoviz.rpc.pipeline_status import PipelineStatus
+from cryptoviz.security.tokens import Role, TokenFile
 from cryptoviz.settings import Settings, load_settings
-from cryptoviz.tokens import Role, TokenFile
 from tests.support.clock import T0, FakeClock
 from tests.support.ports import free_port
 

@@ -11,8 +11,8 @@ import pytest
 from control.reconcile.components import build_table, is_component_name
 from cryptoviz.components import ComponentKind
 from cryptoviz.errors import UnknownComponent
-from cryptoviz.log_files import log_path
 from cryptoviz.settings import Settings, load_settings
+from cryptoviz.telemetry.log_files import log_path
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from tests.support.waiting import eventually_async
 
 PAGE = """
 import http.server, os, sys
-from cryptoviz.heartbeat import HEARTBEAT_FILE, Heartbeat
+from cryptoviz.local.heartbeat import HEARTBEAT_FILE, Heartbeat
 from cryptoviz.settings import settings_from_environment
 settings = settings_from_environment()
 beats = Heartbeat(settings.run_dir / HEARTBEAT_FILE)
@@ -215,7 +215,7 @@ async def test_the_dashboard_process_starts_dies_and_starts_again(settings: Sett
 
 HANGING = """
 import http.server, os, sys, threading
-from cryptoviz.heartbeat import HEARTBEAT_FILE, Heartbeat
+from cryptoviz.local.heartbeat import HEARTBEAT_FILE, Heartbeat
 from cryptoviz.settings import settings_from_environment
 settings = settings_from_environment()
 beats = Heartbeat(settings.run_dir / HEARTBEAT_FILE)

@@ -23,8 +23,8 @@ from cryptoviz.components import Probe
 from cryptoviz.engines import process
 from cryptoviz.errors import ComponentLost
 from cryptoviz.log import configure_logging, get_logger
-from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.settings import Settings, load_settings
+from cryptoviz.telemetry.log_files import log_path, log_to_file
 from spark_jobs.maintenance.actor import MaintenanceActor
 from tests.support.processes import children_with
 from tests.support.waiting import eventually_async

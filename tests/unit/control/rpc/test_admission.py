@@ -18,8 +18,8 @@ from control.rpc.call_log import CallLog
 from control.rpc.methods import SERVICES, Budget, budget_of
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
-from cryptoviz.log_files import log_path
 from cryptoviz.rpc.channel import SERVER_OPTIONS
+from cryptoviz.telemetry.log_files import log_path
 from tests.support.control_server import Serving
 from tests.support.waiting import eventually, eventually_async
 

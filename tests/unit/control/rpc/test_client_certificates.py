@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cryptoviz.cli.main import app
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import ControlRefused, EngineUnavailable, SettingsError
-from cryptoviz.tokens import Role, TokenFile
+from cryptoviz.security.tokens import Role, TokenFile
 from tests.support.certificates import authority, certificate
 from tests.support.control_server import Serving, serving
 

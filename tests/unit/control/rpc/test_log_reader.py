@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.rpc.log_reader import LogPosition, follow, last_lines, safe_line
-from cryptoviz.log_rotation import rotate
+from cryptoviz.telemetry.log_rotation import rotate
 
 
 async def test_the_last_lines_of_a_large_file(tmp_path: Path) -> None:

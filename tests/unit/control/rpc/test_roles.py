@@ -16,9 +16,9 @@ from cryptoviz.components import ComponentState
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.errors import ControlRefused
-from cryptoviz.log_files import log_path
-from cryptoviz.private import write_private
-from cryptoviz.tokens import Role, TokenFile, new_token
+from cryptoviz.local.private import write_private
+from cryptoviz.security.tokens import Role, TokenFile, new_token
+from cryptoviz.telemetry.log_files import log_path
 from tests.support.control_server import Serving
 from tests.support.waiting import eventually
 

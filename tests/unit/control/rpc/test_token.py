@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.private import ensure_token
+from cryptoviz.local.private import ensure_token
 from tests.support.intruder import give_away
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from cryptoviz.components import Probe
 from cryptoviz.log import configure_logging
-from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import load_settings
+from cryptoviz.telemetry.log_files import log_to_file
 from spark_jobs.maintenance.actor import MaintenanceActor
 from tests.support.waiting import eventually_async
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cryptoviz.errors import ComponentLost
-from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.local.process_identity import ProcessIdentity
 from spark_jobs.streaming import earlier_writers
 from spark_jobs.streaming.earlier_writers import end_earlier_writers, end_on_all_nodes
 

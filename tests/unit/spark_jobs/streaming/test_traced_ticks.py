@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cryptoviz.settings import load_settings
-from cryptoviz.tracing import flush_spans, start_tracing
+from cryptoviz.telemetry.tracing import flush_spans, start_tracing
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.traced_ticks import MAX_CONTEXTS, Headers, TracedRecords
 from spark_jobs.tables.parquet import TablePart, WrittenPart

@@ -14,7 +14,7 @@ import pytest
 
 from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.conditional_object import ObjectChanged, ObjectVersion
-from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.local.process_identity import ProcessIdentity
 from spark_jobs.tables.lease import Holder, Lease, LeaseHeld, process_is_dead
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)

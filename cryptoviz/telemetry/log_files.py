@@ -8,13 +8,13 @@ from contextlib import ExitStack, closing, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from cryptoviz.home import mark_new
+from cryptoviz.local.home import mark_new
+from cryptoviz.local.ownership import make_private
 from cryptoviz.log import configure_logging, stderr_or_nothing
-from cryptoviz.log_rotation import rotate
-from cryptoviz.log_sink import LogSink
 from cryptoviz.masking import hide
-from cryptoviz.ownership import make_private
 from cryptoviz.settings import Settings
+from cryptoviz.telemetry.log_rotation import rotate
+from cryptoviz.telemetry.log_sink import LogSink
 
 __all__ = ["log_path", "log_to_file", "logging_as"]
 

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from cryptoviz.errors import PreflightError
-from cryptoviz.home import LOCK
-from cryptoviz.ownership import make_private
+from cryptoviz.local.home import LOCK
+from cryptoviz.local.ownership import make_private
 
 __all__ = ["HomeLock", "engine_lock"]
 

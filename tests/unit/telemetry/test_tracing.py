@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.errors import MissingExtra, SettingsError
-from cryptoviz.otel import BATCH_SPANS, QUEUE_SPANS
 from cryptoviz.settings import Settings, load_settings
-from cryptoviz.trace_context import is_context
-from cryptoviz.tracing import current_context, flush_spans, span, start_tracing, tick_context, tick_span, written_span
+from cryptoviz.telemetry.otel import BATCH_SPANS, QUEUE_SPANS
+from cryptoviz.telemetry.trace_context import is_context
+from cryptoviz.telemetry.tracing import current_context, flush_spans, span, start_tracing, tick_context, tick_span, written_span
 from tests.support.certificates import authority, certificate
 from tests.support.clock import T0
 from tests.support.log_lines import log_lines
@@ -52,7 +52,7 @@ from actors.fetching.hold_off import HoldOff
 from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from cryptoviz.clock import SystemClock
 from cryptoviz.settings import load_settings
-from cryptoviz.tracing import current_context, span, start_tracing, tick_context
+from cryptoviz.telemetry.tracing import current_context, span, start_tracing, tick_context
 from cryptoviz.records import TickResult
 
 class Provider:
@@ -68,7 +68,7 @@ scheduler = PollScheduler(Provider(), (), PollRules(1000, 1.0, 1.0), HoldOff(), 
 asyncio.run(scheduler.poll_once(1000))
 assert results[0].traceparent == ""
 # Ray imports other parts of OpenTelemetry for its own metrics, and requests.
-ours = ("cryptoviz.otel", "opentelemetry.sdk.trace", "opentelemetry.exporter.otlp")
+ours = ("cryptoviz.telemetry.otel", "opentelemetry.sdk.trace", "opentelemetry.exporter.otlp")
 print(sorted(name for name in sys.modules if name.startswith(ours)))
 """
 

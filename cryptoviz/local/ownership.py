@@ -1,6 +1,6 @@
 """Checks that only this user, and root, can have created or changed files and directories. Others are neither trusted, loaded nor run.
 
-Imports only the standard library: setup runs it before packages are installed (`python -m cryptoviz.ownership CACHE PROGRAMS`).
+Imports only the standard library: setup runs it before packages are installed (`python -m cryptoviz.local.ownership CACHE PROGRAMS`).
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz import log_files
 from cryptoviz.log import LogFormat, configure_logging, get_logger
-from cryptoviz.log_files import log_to_file
-from cryptoviz.log_sink import LogSink
 from cryptoviz.settings import load_settings
+from cryptoviz.telemetry import log_files
+from cryptoviz.telemetry.log_files import log_to_file
+from cryptoviz.telemetry.log_sink import LogSink
 
 
 class Disk:
@@ -90,7 +90,7 @@ def test_there_is_a_file_at_every_moment_of_another_start(tmp_path: Path, monkey
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_component_on_a_full_disk_logs_without_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(home=tmp_path)
-    monkeypatch.setattr("cryptoviz.log_files.log_path", lambda *_: Path("/dev/full"))
+    monkeypatch.setattr("cryptoviz.telemetry.log_files.log_path", lambda *_: Path("/dev/full"))
     with open("/dev/full", "w", buffering=1) as full:  # noqa: PTH123 (as a worker's stderr)
         monkeypatch.setattr(sys, "stderr", full)
         log_to_file(settings, "collector")

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from cryptoviz.errors import SettingsError, UsageError
-from cryptoviz.private import require_own_file, write_private
+from cryptoviz.local.private import require_own_file, write_private
 
 __all__ = ["MAX_TOKENS", "OWNER", "NamedToken", "Role", "TokenFile", "digest_of", "new_token"]
 

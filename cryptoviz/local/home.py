@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.ownership import Fault, entry_fault, make_private, owner_alone, parents_fault, tree_fault
-from cryptoviz.private import claim_folder, require_own_file
+from cryptoviz.local.ownership import Fault, entry_fault, make_private, owner_alone, parents_fault, tree_fault
+from cryptoviz.local.private import claim_folder, require_own_file
 
 __all__ = ["LOCK", "MARKER", "Removed", "claim", "foreign_reason", "mark_new", "remove_data", "require_own_home", "unfit_reason", "untrusted"]
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.errors import PreflightError
-from cryptoviz.home import LOCK, claim, remove_data
-from cryptoviz.home_lock import HomeLock, _holder
+from cryptoviz.local.home import LOCK, claim, remove_data
+from cryptoviz.local.home_lock import HomeLock, _holder
 from tests.support.waiting import eventually
 
 HOLD = """
 import sys
 from pathlib import Path
 from cryptoviz.errors import PreflightError
-from cryptoviz.home_lock import HomeLock
+from cryptoviz.local.home_lock import HomeLock
 try:
     with HomeLock(Path(sys.argv[1]), "cryptoviz demo"):
         print("held", flush=True)

@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from cryptoviz.extras import require_extra
-from cryptoviz.trace_context import Value
+from cryptoviz.telemetry.trace_context import Value
 
 if TYPE_CHECKING:
-    from cryptoviz.otel import Tracer
     from cryptoviz.settings import Settings
+    from cryptoviz.telemetry.otel import Tracer
 
 __all__ = [
     "Span",
@@ -74,7 +74,7 @@ def start_tracing(settings: Settings, component: str) -> None:
     if not settings.tracing.endpoint or _tracer is not None:
         return
     require_extra("tracing", "CRYPTOVIZ_TRACING__ENDPOINT")
-    from cryptoviz.otel import Tracer
+    from cryptoviz.telemetry.otel import Tracer
 
     _tracer = Tracer(settings, component)
 

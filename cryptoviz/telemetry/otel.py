@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry's SDK, sent by OTLP over HTTP. Imported by `cryptoviz.tracing` when a receiver is set, by nothing else.
+"""Spans by OpenTelemetry's SDK, sent by OTLP over HTTP. Imported by `cryptoviz.telemetry.tracing` when a receiver is set, by nothing else.
 
 A full queue drops its oldest span, and a receiver that does not answer costs spans only.
 """
@@ -38,7 +38,7 @@ from urllib3.exceptions import HTTPError
 from cryptoviz.log import get_logger
 from cryptoviz.masking import redact
 from cryptoviz.settings import Settings
-from cryptoviz.trace_context import Value, is_context
+from cryptoviz.telemetry.trace_context import Value, is_context
 
 __all__ = ["Tracer"]
 
@@ -79,7 +79,7 @@ class Tracer:
 
     @contextmanager
     def span(self, name: str, attributes: Mapping[str, Value], parent: str | None, links: Iterable[str]) -> Iterator[_Span]:
-        """See `cryptoviz.tracing.span`."""
+        """See `cryptoviz.telemetry.tracing.span`."""
         context = None if parent is None else set_span_in_context(_remote(parent))
         with self._tracer.start_as_current_span(
             name, context, attributes=attributes, links=_links(links), record_exception=False, set_status_on_exception=False
@@ -93,17 +93,17 @@ class Tracer:
                 raise
 
     def written(self, name: str, attributes: Mapping[str, Value], parent: str, begun_ns: int, links: Iterable[str]) -> None:
-        """See `cryptoviz.tracing.written_span`."""
+        """See `cryptoviz.telemetry.tracing.written_span`."""
         context = set_span_in_context(_remote(parent))
         self._tracer.start_span(name, context, attributes=attributes, links=_links(links), start_time=begun_ns).end()
 
     def tick_context(self, tick_ts: int) -> str:
-        """See `cryptoviz.tracing.tick_context`."""
+        """See `cryptoviz.telemetry.tracing.tick_context`."""
         trace_id, span_id = self._tick_ids(tick_ts)
         return _text(SpanContext(trace_id, span_id, is_remote=True, trace_flags=_SAMPLED))
 
     def tick(self, tick_ts: int, attributes: Mapping[str, Value], failed: str) -> None:
-        """See `cryptoviz.tracing.tick_span`."""
+        """See `cryptoviz.telemetry.tracing.tick_span`."""
         with self._ids.used(*self._tick_ids(tick_ts)):
             root = self._tracer.start_span("tick", set_span_in_context(INVALID_SPAN), attributes=attributes, start_time=tick_ts * _NS_PER_MS)
         if failed:
@@ -111,11 +111,11 @@ class Tracer:
         root.end()
 
     def current_context(self) -> str:
-        """See `cryptoviz.tracing.current_context`."""
+        """See `cryptoviz.telemetry.tracing.current_context`."""
         return _text(get_current_span().get_span_context())
 
     def flush(self, timeout_s: float) -> None:
-        """See `cryptoviz.tracing.flush_spans`."""
+        """See `cryptoviz.telemetry.tracing.flush_spans`."""
         sender = threading.Thread(target=self._provider.force_flush, name="flush-spans", daemon=True)
         sender.start()
         sender.join(timeout_s)
@@ -126,7 +126,7 @@ class Tracer:
 
 
 class _Span:
-    """`cryptoviz.tracing.Span` of the SDK's."""
+    """`cryptoviz.telemetry.tracing.Span` of the SDK's."""
 
     def __init__(self, found: SdkSpan) -> None:
         self._span = found

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
+from cryptoviz.local.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
 from tests.support.waiting import eventually
 
 STEPS_S = (-3600, -2, 2, 3600, 365 * 86_400)

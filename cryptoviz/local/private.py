@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.ownership import make_private
+from cryptoviz.local.ownership import make_private
 
 __all__ = ["OTHERS", "claim_folder", "ensure_token", "read_token", "require_own_file", "write_once", "write_private"]
 

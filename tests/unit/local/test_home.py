@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.home import MARKER, claim, foreign_reason, mark_new, remove_data
+from cryptoviz.local.home import MARKER, claim, foreign_reason, mark_new, remove_data
 from cryptoviz.log import configure_logging
-from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import load_settings
+from cryptoviz.telemetry.log_files import log_to_file
 
 
 def fill(home: Path, *names: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cryptoviz.heartbeat import Heartbeat, seconds_since_beat
+from cryptoviz.local.heartbeat import Heartbeat, seconds_since_beat
 
 
 def test_the_reader_sees_when_the_loop_last_ran(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.ownership import canonical, make_private, owner_or_root, parents_fault, path_fault, tree_fault
+from cryptoviz.local.ownership import canonical, make_private, owner_or_root, parents_fault, path_fault, tree_fault
 from tests.support.intruder import NOBODY, give_away
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

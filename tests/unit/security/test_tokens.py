@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.tokens import MAX_TOKENS, NamedToken, Role, TokenFile
+from cryptoviz.security.tokens import MAX_TOKENS, NamedToken, Role, TokenFile
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 
 from cryptoviz.engines.process import ChildProcess
 from cryptoviz.log import configure_logging, get_logger
-from cryptoviz.log_files import log_path, log_to_file
-from cryptoviz.log_rotation import earlier, rotate
 from cryptoviz.settings import load_settings
+from cryptoviz.telemetry.log_files import log_path, log_to_file
+from cryptoviz.telemetry.log_rotation import earlier, rotate
 from tests.support.waiting import eventually
 
 
@@ -82,7 +82,7 @@ def test_of_a_log_that_grew_faster_than_it_is_checked_the_end_is_kept(tmp_path: 
 
 def test_a_component_that_logs_for_ever_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Limit 200 kB, 3 files: 600 kB, and 64 kB until the next check. 20 000 lines of 100 characters are 2 MB."""
-    monkeypatch.setattr("cryptoviz.log_files.rotate", lambda path: rotate(path, 200_000))
+    monkeypatch.setattr("cryptoviz.telemetry.log_files.rotate", lambda path: rotate(path, 200_000))
     settings = load_settings(home=tmp_path)
     log_to_file(settings, "controller")
     try:
