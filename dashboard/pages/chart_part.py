@@ -55,6 +55,8 @@ class ChartPart:
             return
         if coin != self.coin:
             self._currency = ""
+        if coin == self._other:
+            self.compare("")
         self.coin, self.interval = coin, interval
         self._count, self._stored, self._marks = _FIRST_CANDLES, {}, {}
         self._load()
@@ -90,6 +92,7 @@ class ChartPart:
 
     def refresh(self) -> None:
         """Put what changed."""
+        self._put_others()
         trades = self._trades
         instrument = None if trades is None else trades.shown(self.coin)
         if trades is not None:
@@ -108,6 +111,15 @@ class ChartPart:
         self._session.out.put("chart.currencies", {"all": sorted(series), "shown": currency})
         self._put(currency, candles, "")
         self._say(len(candles), currency, {other: count for other, count in ticks.items() if other != currency})
+
+    def _put_others(self) -> None:
+        """The coins to compare with, and the newest price of the compared one."""
+        app_context = self._session.app_context
+        latest = app_context.live.latest()
+        others = [(asset.asset_id, asset.symbol) for asset in app_context.settings.assets if asset.asset_id in latest and asset.asset_id != self.coin]
+        self._session.out.put("chart.others", others)
+        if record := latest.get(self._other):
+            self._session.out.put("chart.other.price", (record.asset_id, record.quote_currency, record.price, record.tick_ts))
 
     def _put_venues(self, trades: TradeCandles, shown: Instrument | None) -> None:
         """The choice of where candles come from; none for a coin without instruments."""

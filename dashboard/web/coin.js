@@ -81,23 +81,16 @@
     else chart?.[what](on)
   })
   const compare = document.querySelector(".cv-compare")
-  const fill = () => {
-    const wanted = [["", t("compare_none")], ...[...cv.coins.values()].filter(row => row.asset !== cv.link.coin).map(row => [row.asset, row.symbol])]
-    if (compare.dataset.filled === String(wanted)) return
-    compare.dataset.filled = String(wanted)
+  const fill = others => {
     const chosen = compare.value
+    const wanted = [["", t("compare_none")], ...others]
     compare.replaceChildren(...wanted.map(([value, words]) => cv.make("option", "", words, {value})))
     compare.value = wanted.some(([value]) => value === chosen) ? chosen : ""
   }
-  compare.addEventListener("pointerdown", fill)
-  compare.addEventListener("focus", fill)
   compare.addEventListener("change", () => cv.send("coin", "compare", {coin: compare.value}))
-  fill()
-  document.addEventListener("cv-coins", () => {
-    const row = cv.coins.get(compare.value)
-    if (row) chart?.otherPrice(row.asset, row.currency, row.price, row.tick)
-    if (!compare.value) fill()
-  })
+  fill([])
+  cv.part("chart.others", fill)
+  cv.part("chart.other.price", price => chart?.otherPrice(...price))
   cv.part("history.range", name => {
     for (const button of document.querySelectorAll(".cv-ranges button")) pressed(button, button.dataset.value === name)
   })

@@ -174,9 +174,7 @@
       coins.set(row.asset, row)
     }
     refresh()
-    document.dispatchEvent(new CustomEvent("cv-coins"))
   })
-  cv.coins = coins
   cv.part("sparks", found => {
     sparks.clear()
     for (const [asset, points] of Object.entries(found)) sparks.set(asset, points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -13,14 +14,17 @@ from playwright.sync_api import Page
 from cryptoviz.clock import SystemClock
 from cryptoviz.records import UnifiedRecord
 from dashboard.app_context import AppContext
+from dashboard.views.overlay import Overlay
 from tests.browser.conftest import Opener, shown_text, until_shown
-from tests.support.dashboard_server import new_app_context, serving
+from tests.support.dashboard_server import NoHistory, new_app_context, serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, record, walk
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.browser
 
 MINUTE_MS = 60_000
+LOGARITHMIC, PERCENT = 1, 2
+"""Modes of the price scale, as lightweight-charts numbers them."""
 
 
 @pytest.fixture
@@ -94,6 +98,55 @@ def test_the_last_candle_grows_in_place_and_a_currency_is_chosen(app_context: Ap
     assert candles_of(page)[minute] == (100.0, 102.0, 90.0, 90.0), "another currency changes no candle of this one"
     page.locator(".cv-currency").select_option("EUR")
     eventually(lambda: candles_of(page).get(minute) == (80.0, 80.0, 80.0, 80.0))
+    assert seen.errors == []
+
+
+def test_averages_comparison_scales_and_overlay_have_the_values(
+    app_context: AppContext, served: str, open_page: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minute = SystemClock().now_ms() // MINUTE_MS * MINUTE_MS - 70 * MINUTE_MS
+    closes = [100.0 + (number * number) % 37 for number in range(60)]
+    others = [2_000.0 + number for number in range(60)]
+    overlay = Overlay([(minute, 100.0, 200.0), (minute + MINUTE_MS, 101.0, None)], {"coingecko": [(minute, 100.5)], "kraken": [(minute, 99.5)]})
+    monkeypatch.setattr(NoHistory, "overlay", lambda *_: {"USD": overlay})
+    app_context.live.apply([record("bitcoin", minute + number * MINUTE_MS, close) for number, close in enumerate(closes)])
+    app_context.live.apply([record("ethereum", minute + number * MINUTE_MS, close) for number, close in enumerate(others)])
+    seen = open_page(f"{served}?coin=bitcoin&tf=1m&view=coin", wait_for=".cv-chart-place canvas")
+    page = seen.page
+    eventually(lambda: len(candles_of(page)) == 61)  # and the older one of `new_app_context`
+    page.locator('[data-chart="averages"]').click()
+
+    def averaged() -> bool:
+        for count, points in zip((20, 50), drawn(page)["averages"], strict=True):
+            expected = {(minute + end * MINUTE_MS) // 1000: fmean(closes[end + 1 - count : end + 1]) for end in range(count - 1, len(closes))}
+            assert {point["time"]: point["value"] for point in points if point["time"] in expected} == pytest.approx(expected)
+        return True
+
+    eventually(averaged)
+    # The last tick of a candle and the first of the next reach the browser together.
+    app_context.live.apply([record("bitcoin", minute + 59 * MINUTE_MS + TICK_MS, 150.0), record("bitcoin", minute + 60 * MINUTE_MS, 160.0)])
+    closes = [*closes[:-1], 150.0, 160.0]
+    eventually(averaged)
+
+    page.locator('[data-chart="log"]').click()
+    eventually(lambda: drawn(page)["mode"] == LOGARITHMIC)
+    page.locator(".cv-compare").focus()
+    page.locator(".cv-compare").select_option("ethereum")
+    expected = [{"time": (minute + number * MINUTE_MS) // 1000, "value": close} for number, close in enumerate(others)]
+    eventually(lambda: (drawn(page).get("other") or [])[1:] == expected)
+    assert drawn(page)["mode"] == PERCENT
+    page.locator(".cv-compare").select_option("")
+    eventually(lambda: drawn(page)["mode"] == LOGARITHMIC)
+
+    page.locator('[data-chart="consensus"]').click()
+    at = minute // 1000
+
+    def overlaid() -> bool:
+        lines = [[(point["time"] - at, round(point["value"], 9)) for point in line] for line in drawn(page)["overlay"]]
+        assert lines == [[(0, 100.0), (60, 101.0)], [(0, 99.0), (60, 101.0)], [(0, 101.0), (60, 101.0)], [(0, 100.5)], [(0, 99.5)]]
+        return True
+
+    eventually(overlaid)
     assert seen.errors == []
 
 
