@@ -57,6 +57,7 @@ _READY: dict[str, Callable[[Page], None]] = {
     "providers": lambda page: page.locator(".cv-providers-table").wait_for(),
     "topics": _topics,
     "lake": _lake,
+    "alerts": lambda page: page.locator("#cv-page-alerts form").first.wait_for(),
 }
 
 
