@@ -235,7 +235,7 @@ def test_logs_show_the_component(demo: Demo) -> None:
     done = demo.cli("logs", "collector", "-n", "20")
     assert done.returncode == 0
     assert "component=collector" in done.stdout
-    assert demo.cli("logs", "../collector").returncode == 1
+    assert demo.cli("logs", "../collector").returncode == 2
 
 
 def test_a_second_start_is_refused_and_says_how_to_end_the_first(demo: Demo) -> None:

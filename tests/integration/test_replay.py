@@ -67,6 +67,8 @@ async def test_six_providers_with_faults_are_replayed_row_by_row(base: Settings,
     async with collection(base, tmp_path, SIX, own=own) as running:
         await running.published(4)
         for provider, kind, parameters in FAULTS:
+            if provider == "coinbase":  # ticks that a busy machine had no time for may have opened its breaker
+                await running.scrapers[provider].reset_breaker()
             running.misbehave(provider, kind, **parameters)
             await running.published(2)
             running.market.faults.clear()
@@ -158,4 +160,4 @@ def test_the_command_finds_every_row_of_a_bad_minute_equal(demo: Demo, tmp_path:
     assert pc.unique(rows.column("replay")).to_pylist() == ["equal"]
     assert Counter(rows.column("event_id").to_pylist()) == Counter(record.event_id for record in expected)
     # Invalid times are refused.
-    assert demo.cli("replay", "--from", times[1], "--to", times[0]).returncode == 1
+    assert demo.cli("replay", "--from", times[1], "--to", times[0]).returncode == 2
