@@ -28,11 +28,11 @@ _SETTLE_MS = 2500
 
 
 def _coin(page: Page) -> None:
-    page.locator(".cv-chart-place canvas").first.wait_for()
+    page.locator(".cv-chart-place canvas").first.wait_for(state="attached")
 
 
 def _pipeline(page: Page) -> None:
-    page.locator(".cv-act-log").first.wait_for()
+    page.locator(".cv-act-log").first.wait_for(state="attached")
 
 
 def _topics(page: Page) -> None:
@@ -41,23 +41,23 @@ def _topics(page: Page) -> None:
 
 
 def _lake(page: Page) -> None:
-    page.locator(".cv-days").wait_for()
+    page.locator(".cv-days").wait_for(state="attached")
     page.locator(".cv-queries").select_option(index=1)
     page.locator(".cv-run-sql").click()
     page.locator(".cv-trace").click()
-    page.locator(".cv-sql-note").wait_for()
-    page.locator(".cv-provenance").wait_for()
+    page.locator(".cv-sql-note").wait_for(state="attached")
+    page.locator(".cv-provenance").wait_for(state="attached")
 
 
 _READY: dict[str, Callable[[Page], None]] = {
-    "market": lambda page: page.locator(".cv-spark").first.wait_for(),
+    "market": lambda page: page.locator(".cv-price").first.wait_for(),
     "coin": _coin,
-    "trades": lambda page: page.locator(".cv-tape tbody tr").first.wait_for(),
+    "trades": lambda page: page.locator(".cv-tape tbody tr").first.wait_for(state="attached"),
     "pipeline": _pipeline,
-    "providers": lambda page: page.locator(".cv-providers-table").wait_for(),
+    "providers": lambda page: page.locator(".cv-providers-table").wait_for(state="attached"),
     "topics": _topics,
     "lake": _lake,
-    "alerts": lambda page: page.locator("#cv-page-alerts form").first.wait_for(),
+    "alerts": lambda page: page.locator("#cv-page-alerts form").first.wait_for(state="attached"),
 }
 
 
@@ -65,7 +65,7 @@ def _take(browser: Browser, address: str, folder: Path, view: str, width: int, h
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
     page = context.new_page()
     page.goto(f"{address}/?view={view}&coin=bitcoin&tf=1m")
-    page.locator(f"#cv-page-{view} .cv-card").first.wait_for()
+    page.locator(f"#cv-page-{view} .cv-card").first.wait_for(state="attached")
     _READY[view](page)
     page.wait_for_timeout(_SETTLE_MS)
     picture = Image.open(io.BytesIO(page.screenshot(full_page=view in ("lake", "topics")))).convert("RGB")
