@@ -104,26 +104,15 @@ async def test_an_engine_host_that_never_started_stops_quietly(settings: Setting
     await EngineActor(settings, "redis").kill()
 
 
-async def test_a_kill_ends_a_start_that_waits_and_then_stops_the_engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("verb", ["kill", "stop"])
+async def test_a_start_that_waits_is_ended_and_not_waited_for(settings: Settings, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     engine = FakeEngine()
     monkeypatch.setattr(hosts, "build_engine", lambda *_: engine)
     host = EngineActor(settings, "redis")
     starting = asyncio.create_task(host.start())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        await host.kill()
-        await starting
-    assert [verb for verb, _ in engine.calls] == ["kill", "start", "stop"]
-
-
-async def test_a_stop_ends_a_start_that_waits_instead_of_waiting_for_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = FakeEngine()
-    monkeypatch.setattr(hosts, "build_engine", lambda *_: engine)
-    host = EngineActor(settings, "redis")
-    starting = asyncio.create_task(host.start())
-    await asyncio.sleep(0)
-    async with asyncio.timeout(5):
-        await host.stop()
+        await getattr(host, verb)()
         await starting
     assert [verb for verb, _ in engine.calls] == ["kill", "start", "stop"]
     assert not (await host.probe()).running
