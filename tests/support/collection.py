@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import TickResult, UnifiedRecord
 from cryptoviz.settings import Settings, load_settings
 from market.server import ReplayMarket
+from tests.support.clock import now_ms
 from tests.support.topics import make_topics, read_all
 from tests.support.waiting import eventually_async
 
@@ -78,11 +80,14 @@ class Collection:
         return [orjson.loads(value) for value in values]
 
     async def published(self, more: int, timeout_s: float = 30.0) -> None:
-        """Wait for this number of further acknowledged ticks."""
-        goal = await self.metric("ticks_published_total") + more
+        """Wait for this number of further acknowledged ticks that began after this call: ticks of a queue do not count."""
+        begun, goal = now_ms(), await self.metric("ticks_published_total") + more
+        newest = begun + (more - 1) * self.settings.collect.tick_s * 1000
 
         async def reached() -> bool:
-            return await self.metric("ticks_published_total") >= goal
+            metrics = (await self.collector.probe()).metrics
+            age_ms = 1000 * metrics.get("last_tick_ts_age_s", math.inf)
+            return metrics.get("ticks_published_total", 0.0) >= goal and now_ms() - age_ms >= newest
 
         await eventually_async(reached, timeout_s)
 
