@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from cryptoviz.errors import UsageError
+from cryptoviz.errors import AlertRefused, QueryError, UsageError
 
-__all__ = ["Yes", "confirm", "given_options", "refuse_before_subcommand", "refuse_together"]
+__all__ = ["Yes", "confirm", "given_options", "invalid_arguments", "refuse_before_subcommand", "refuse_together"]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
@@ -18,6 +20,17 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask on a terminal; "no" ends the command with exit code 1. Without a terminal nothing is asked: a script states its intent by the command."""
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
         typer.confirm(question, abort=True, err=True)
+
+
+@contextlib.contextmanager
+def invalid_arguments(setting: str = "") -> Iterator[None]:
+    """Raise what a parser of arguments refuses as UsageError, whose exit code is 2. `setting`: the option, where the error does not name its own."""
+    try:
+        yield
+    except AlertRefused as error:
+        raise UsageError(error.message, setting=setting or error.field) from None
+    except QueryError as error:
+        raise UsageError(error.message, setting=setting or error.argument or "") from None
 
 
 def given_options(context: typer.Context) -> list[str]:

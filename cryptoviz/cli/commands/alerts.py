@@ -14,7 +14,7 @@ from cryptoviz.alerts.draft import Draft, Known, make_rule
 from cryptoviz.alerts.evaluate import Firing, RuleState, firing_of
 from cryptoviz.alerts.rule import Kind, Rule, describe
 from cryptoviz.alerts.store import HISTORY, AlertStore, new_rule_id
-from cryptoviz.cli.options import Yes, confirm
+from cryptoviz.cli.options import Yes, confirm, invalid_arguments
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import SettingsError, TerminalError, TransientError
@@ -84,7 +84,9 @@ def add(
         kind=kind, subject=subject, above=above, below=below, over=over, states=tuple(state or ()), quote_currency=quote,
         hysteresis_pct=hysteresis, cool_down=cool_down, note=note,
     )  # fmt: skip
-    rule = make_rule(draft, new_rule_id(), SystemClock().now_ms(), _known(settings, kind))
+    known = _known(settings, kind)
+    with invalid_arguments():
+        rule = make_rule(draft, new_rule_id(), SystemClock().now_ms(), known)
     AlertStore(settings).add(rule)
     if as_json:
         echo_json(rule_json(rule, RuleState()))

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from cryptoviz.cli.commands.operations import run_operation
-from cryptoviz.cli.options import refuse_before_subcommand, refuse_together
+from cryptoviz.cli.options import invalid_arguments, refuse_before_subcommand, refuse_together
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.operations import ReplayDeadLettersArguments
@@ -66,10 +66,12 @@ def dead_letters(
     from cryptoviz.lake import Lake  # Arrow and DuckDB take a second to import: only when used
     from cryptoviz.lake.dead_letter_log import RecordPosition
 
+    with invalid_arguments("--show"):
+        place = None if show is None else RecordPosition.parse(show)
     settings = running_settings()
     lake = Lake(settings)
-    if show is not None:
-        _show(lake, RecordPosition.parse(show), as_json=as_json)
+    if place is not None:
+        _show(lake, place, as_json=as_json)
     elif export is not None:
         _export(lake, _chosen(reason, since), export)
     else:

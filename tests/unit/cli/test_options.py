@@ -64,8 +64,28 @@ def test_contradictions(app: typer.Typer, arguments: str, message: str) -> None:
         ("tokens revoke owner", 2, "error: commands use the owner's token"),
         ("tokens revoke nobody --yes", 1, "error: no token 'nobody'"),
         ("dead-letters --since yesterday", 2, "error: --since is 'yesterday': valid"),
+        ("dead-letters --show nonsense", 2, "error: invalid position 'nonsense': valid is topic:partition:offset"),
+        ("alerts add price NOPE --above 1", 2, "error: subject is 'NOPE': valid is bitcoin, "),
+        ("alerts add price BTC --above x", 2, "error: above is 'x': valid is a price above 0"),
+        ("alerts add change BTC --below -5 --over 15q", 2, "error: over is '15q': valid is "),
     ],
-    ids=["output-missing", "contradiction", "device", "folder-missing", "sql", "name", "owner", "unknown-name", "time"],
+    ids=(
+        [
+            "output-missing",
+            "contradiction",
+            "device",
+            "folder-missing",
+            "sql",
+            "name",
+            "owner",
+            "unknown-name",
+            "time",
+            "position",
+            "alert-subject",
+            "alert-limit",
+            "alert-period",
+        ]
+    ),
 )
 def test_exit_codes_tell_wrong_usage_from_other_errors(
     arguments: str, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
