@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cryptoviz.times import DAY_MS
+
 __all__ = ["LEAP_MS", "SET_BACK_TICKS", "Leap", "TakenTicks"]
 
-LEAP_MS = 86_400_000
+LEAP_MS = DAY_MS
 """A larger jump of the clock is treated as an error that will be corrected; after a smaller one, such as a wrong time zone, the caller waits."""
 SET_BACK_TICKS = 2
 """If the next tick is further ahead, the clock was set back: the ticks in between are taken already."""

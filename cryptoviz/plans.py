@@ -7,7 +7,7 @@ For unpublished limits the lowest reported value is used.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from math import ceil
 
@@ -15,26 +15,26 @@ from cryptoviz.providers.plan import Cost, Period, Plan
 from cryptoviz.providers.registry import spec_of
 from cryptoviz.settings import ProviderSettings, Settings
 from cryptoviz.shards import cost_of_shards
+from cryptoviz.times import DAY_MS, epoch_ms, utc
 
 __all__ = ["MINUTE_MS", "Cadence", "cadence", "cost_of", "covered_share", "minute_rate", "nominal_rate", "period_bounds_ms", "plan_of", "plans_of"]
 
 MINUTE_MS = 60_000
-_DAY_MS = 86_400_000
 
 
 def period_bounds_ms(period: Period, now_ms: int) -> tuple[int, int]:
     """Start and end (UTC epoch ms) of the day or month that contains `now_ms`."""
-    return _bounds_of_day(period, now_ms // _DAY_MS)
+    return _bounds_of_day(period, now_ms // DAY_MS)
 
 
 @lru_cache(maxsize=64)
 def _bounds_of_day(period: Period, day: int) -> tuple[int, int]:
-    start = datetime.fromtimestamp(day * _DAY_MS / 1000, UTC)
+    start = utc(day * DAY_MS)
     end = start + timedelta(days=1)
     if period is Period.MONTH:
         start = start.replace(day=1)
         end = (start + timedelta(days=32)).replace(day=1)
-    return round(start.timestamp() * 1000), round(end.timestamp() * 1000)
+    return epoch_ms(start), epoch_ms(end)
 
 
 def plan_of(name: str, own: ProviderSettings) -> Plan:

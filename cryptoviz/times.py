@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from cryptoviz.errors import InvalidTime
 
-__all__ = ["When", "check_range", "epoch_ms", "iso_ms", "moment", "second_text", "utc"]
+__all__ = ["DAY_MS", "When", "check_range", "epoch_ms", "iso_ms", "moment", "second_text", "utc"]
 
 When = datetime | str | None
+DAY_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

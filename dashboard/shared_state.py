@@ -12,6 +12,7 @@ from cryptoviz.client import PipelineStatus
 from cryptoviz.clock import SystemClock
 from cryptoviz.lake.ohlcv import INTERVALS_MS
 from cryptoviz.records import Role, UnifiedRecord
+from cryptoviz.times import DAY_MS
 from dashboard.views.candles import DISAGREED, FALLBACK, CandleBuilder, LiveCandles
 
 __all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveState", "Tick", "Wakeups"]
@@ -19,7 +20,6 @@ __all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveState"
 CONNECTING = "connecting"
 """Message before the first connection attempt has ended."""
 
-_DAY_MS = 86_400_000
 RING_TICKS = 3600  # two hours of the demo's 2 s ticks, 60 hours of live 60 s ticks
 
 
@@ -133,7 +133,7 @@ class LiveState:
 
     def _drop_time_to_come(self, record: UnifiedRecord) -> None:
         """Discard ticks of a clock that was far ahead: the stream has earlier ticks now, but those would stay the newest until their time."""
-        horizon_ms, latest = self._now_ms() + _DAY_MS, self._latest.get(record.asset_id)
+        horizon_ms, latest = self._now_ms() + DAY_MS, self._latest.get(record.asset_id)
         if latest is None or latest.tick_ts <= horizon_ms or record.tick_ts > horizon_ms:
             return
         del self._latest[record.asset_id]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 
 from cryptoviz.clock import Clock
 from cryptoviz.settings import MarketLimits
-from cryptoviz.times import iso_ms
+from cryptoviz.times import iso_ms, utc
 from market.dialects import DIALECTS
 from market.dialects.base import whole_number
 from market.faultbook import ActiveFault, BadFault, FaultBook, valid_faults
@@ -127,7 +126,7 @@ class Admin:
             "market_ms": market_ms,
             "wall_time": iso_ms(wall_ms),
             "market_time": iso_ms(market_ms),
-            "replayed_month": datetime.fromtimestamp(market_ms / 1000, UTC).strftime("%Y-%m"),
+            "replayed_month": utc(market_ms).strftime("%Y-%m"),
             "speed": self.market.clock.speed,
             "seed": self.market.seed,
         }

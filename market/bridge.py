@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from market.recorded import CANDLE_MS, DAY_MS, Candles
+from cryptoviz.times import DAY_MS
+from market.recorded import CANDLE_MS, Candles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cryptoviz.settings import MarketLimits
-from cryptoviz.times import utc
+from cryptoviz.times import DAY_MS, utc
 from market.dialects.base import Usage
 
 __all__ = ["LimitBook"]
@@ -13,7 +13,7 @@ __all__ = ["LimitBook"]
 _MAX_CLIENTS = 10_000
 """Bound on clients (by key or address) in memory; beyond it the oldest is dropped."""
 _FIRST_BAN_MS = 120_000
-_LONGEST_BAN_MS = 3 * 86_400_000
+_LONGEST_BAN_MS = 3 * DAY_MS
 """Binance: bans "scale in duration for repeat offenders, from 2 minutes to 3 days"."""
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cryptoviz.times import DAY_MS
 from market.bridge import bridge, rng_for
-from market.recorded import CANDLE_MS, DAY_MS, HISTORY_START_MS, Candles
+from market.recorded import CANDLE_MS, HISTORY_START_MS, Candles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

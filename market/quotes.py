@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cryptoviz.assets import Asset
+from cryptoviz.times import DAY_MS
 from market.bridge import daily_to_five_minutes, free_walk, rng_for
 from market.coins import ReplayedCoin, replayed_coins
 from market.path import PricePath
-from market.recorded import CANDLE_MS, DAILY_FILE, DAY_MS, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
+from market.recorded import CANDLE_MS, DAILY_FILE, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
 from market.spans import Span, span
 
 if TYPE_CHECKING:

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["CANDLE_MS", "DAY_MS", "HISTORY_START_MS", "Candles", "load_candles", "write_candles"]
+__all__ = ["CANDLE_MS", "HISTORY_START_MS", "Candles", "load_candles", "write_candles"]
 
 CANDLE_MS = 300_000
 """Length of the recorded candles: 5 minutes."""
-DAY_MS = 86_400_000
 HISTORY_START_MS = 1_667_260_800_000
 """2022-11-01T00:00:00Z, the open of the first candle."""
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptoviz.errors import TerminalError
+from cryptoviz.times import DAY_MS
 from market.coins import ReplayedCoin
 from market.quotes import Market, PriceView
-from market.recorded import DAY_MS
 from market.tape import Steps, Tape, TradeCandle, text
 from market.trade_counts import MAX_PER_SECOND, Segment, TradeCounts
 

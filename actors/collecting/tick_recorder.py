@@ -26,13 +26,13 @@ from cryptoviz.audit import RECORDER, RULES, TICK
 from cryptoviz.errors import RecordError
 from cryptoviz.records import Call, FallbackReason, PollTrace, RawExchange, TickResult
 from cryptoviz.settings import Settings
+from cryptoviz.times import DAY_MS
 
 __all__ = ["RecordedRules", "RecordedTick", "TickRecorder", "rules_from", "tick_from"]
 
 VERSION = 1
 PART_CHARS = 200_000
 """Size of a part of the rules: far below the topic's limit even with JSON escapes. A thousand assets fit into one part."""
-DAY_MS = 86_400_000
 MAX_MESSAGE_CHARS = 200
 _RULES_PART = re.compile(rf"{RULES}\?part=([0-9]+)&of=([0-9]+)")
 

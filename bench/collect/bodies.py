@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from cryptoviz.assets import Asset
+from cryptoviz.times import DAY_MS
 
 __all__ = ["assets", "binance_row", "bodies"]
 
@@ -55,7 +56,7 @@ def binance_row(n: int, now_ms: int) -> dict[str, Any]:
         "symbol": f"C{n}USDT", "priceChange": "-0.01234500", "priceChangePercent": "-0.988", "weightedAvgPrice": price, "prevClosePrice": price,
         "lastPrice": price, "lastQty": "0.00200000", "bidPrice": price, "bidQty": "1.20000000", "askPrice": price, "askQty": "0.90000000",
         "openPrice": price, "highPrice": price, "lowPrice": price, "volume": "12345.67890000", "quoteVolume": "771733056.12345678",
-        "openTime": now_ms - 86_400_000, "closeTime": now_ms, "firstId": 28385, "lastId": 28460, "count": 76,
+        "openTime": now_ms - DAY_MS, "closeTime": now_ms, "firstId": 28385, "lastId": 28460, "count": 76,
     }  # fmt: skip
 
 

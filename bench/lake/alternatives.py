@@ -21,6 +21,7 @@ from bench.lake.tables import day_rows
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
 from cryptoviz.settings import Settings
+from cryptoviz.times import DAY_MS
 from spark_jobs.streaming.decode import decode, ndjson_schema
 from spark_jobs.tables.parquet import encode, repeats
 from spark_jobs.tables.record_spec import PRICES_SPEC
@@ -102,7 +103,7 @@ def _per_million(name: str, spent: float, count: int, note: str = "") -> Figure:
 
 
 def _parquet(ticks: int) -> list[Figure]:
-    rows = day_rows(86_400_000 // ticks, 1)
+    rows = day_rows(DAY_MS // ticks, 1)
     stats = PRICES_SPEC.stats_columns
     ordered = rows.sort_by(_SORTED)
     options: dict[str, Any] = {"compression": "snappy", "write_statistics": list(stats), "store_schema": False, "row_group_size": 122_880}

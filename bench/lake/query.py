@@ -13,10 +13,11 @@ from bench.lake.environment import engines, lake_host
 from bench.lake.figures import Figure, Part
 from bench.lake.records import START_MS
 from bench.lake.rowcheck import row_check
-from bench.lake.tables import DAY_MS, day_rows, days_of_rows, open_log, put_parts
+from bench.lake.tables import day_rows, days_of_rows, open_log, put_parts
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.lake import Lake
 from cryptoviz.settings import Settings
+from cryptoviz.times import DAY_MS
 from spark_jobs.maintenance.steps import LAYOUTS
 from tests.support.measure import spread
 

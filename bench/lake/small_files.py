@@ -12,7 +12,8 @@ from bench.lake.environment import engines
 from bench.lake.figures import Figure, Part
 from bench.lake.maintenance_rounds import later, tend_until_done
 from bench.lake.rowcheck import row_check
-from bench.lake.tables import DAY_MS, day_rows, open_log, put_parts, table_bytes
+from bench.lake.tables import day_rows, open_log, put_parts, table_bytes
+from cryptoviz.times import DAY_MS
 
 __all__ = ["Sizes", "small_files"]
 

@@ -19,17 +19,17 @@ from cryptoviz.lake.parts import Part as FilePart
 from cryptoviz.lake.parts import date_of_ms, short_topic_id
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.settings import Settings
+from cryptoviz.times import DAY_MS
 from spark_jobs.maintenance.compaction.sorted_merge import Layout, merge
 from spark_jobs.streaming.decode import decode
 from spark_jobs.tables.parquet import WrittenPart, encode, statistics
 from spark_jobs.tables.record_spec import PRICES_SPEC
 from spark_jobs.tables.table_log import TableLog
 
-__all__ = ["DAY_MS", "TOPIC_ID", "day_of_rows", "day_rows", "days_of_rows", "open_log", "put_parts", "table_bytes"]
+__all__ = ["TOPIC_ID", "day_of_rows", "day_rows", "days_of_rows", "open_log", "put_parts", "table_bytes"]
 
 TOPIC_ID = "6d1a9f3c-52a1-4d5e-9a7b-0c1d2e3f4a5b"
 """Id of a topic that does not exist: no job can continue these tables."""
-DAY_MS = 86_400_000
 _WRITERS = 8
 _MIN_PART_BYTES = 5 << 20
 

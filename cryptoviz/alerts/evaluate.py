@@ -14,6 +14,7 @@ from decimal import Decimal
 from cryptoviz.alerts.rule import ALL, PROVIDER_WINDOWS, Kind, Rule, is_beyond, is_over, plain
 from cryptoviz.components import ComponentStatus
 from cryptoviz.records import DOLLAR, DOLLARS, UnifiedRecord
+from cryptoviz.times import DAY_MS
 
 __all__ = ["Evaluation", "Evaluator", "Firing", "Reference", "RuleState", "firing_of"]
 
@@ -21,7 +22,6 @@ Reference = Callable[[str, str, int], float | None]
 """Price of an asset in a quote currency at the newest tick until a moment (UTC epoch ms), None if there is none near it."""
 _DECIMALS = 4
 """Of a computed percentage in texts. Comparisons are exact."""
-_DAY_MS = 86_400_000
 _GRACE_MS = 15_000
 """In which the dashboard has read the past of the stream: 60 000 records take 3 s."""
 
@@ -121,7 +121,7 @@ class Evaluator:
 
     def of_records(self, records: Iterable[UnifiedRecord], now_ms: int) -> Evaluation:
         """Evaluate records in the order of their offsets. Each counts once, whatever was read before."""
-        result, horizon_ms = Evaluation(), now_ms + _DAY_MS
+        result, horizon_ms = Evaluation(), now_ms + DAY_MS
         for record in records:
             asset_id, tick_ts = record.asset_id, record.tick_ts
             before = result.newest.get(asset_id, self.newest.get(asset_id))

@@ -22,6 +22,7 @@ import pyarrow as pa
 from cryptoviz.errors import QueryError
 from cryptoviz.lake.parts import day_of_path, day_start, folder
 from cryptoviz.lake.schema import PARTITION_COLUMNS, TIME
+from cryptoviz.times import DAY_MS, epoch_ms
 
 __all__ = [
     "CANDLES", "COLUMNS", "INTERVALS", "INTERVALS_MS", "TICK_COLUMNS", "CandleFile", "candle_sql", "check_interval", "coarser_sql", "day_end_ms",
@@ -30,7 +31,7 @@ __all__ = [
 
 INTERVALS: dict[str, str] = {"1m": "1 minute", "5m": "5 minutes", "1h": "1 hour", "1d": "1 day"}
 """Intervals by name, in DuckDB's syntax."""
-INTERVALS_MS: dict[str, int] = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}
+INTERVALS_MS: dict[str, int] = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": DAY_MS}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TICK_COLUMNS = ("tick_ts", "asset_id", "quote_currency", "price", "volume_24h", "kind", "ingest_ts", "kafka_offset")
@@ -153,4 +154,4 @@ def whole_buckets(length: timedelta, low: datetime | None, high: datetime | None
 
 def day_end_ms(day: date) -> int:
     """UTC ms of the midnight that ends `day`."""
-    return round((day_start(day) + timedelta(days=1)).timestamp() * 1000)
+    return epoch_ms(day_start(day) + timedelta(days=1))

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from cryptoviz.times import DAY_MS
+
 __all__ = [
     "STAGING", "SUCCESS", "Compacted", "DataFileName", "Part", "date_of_ms", "day_of_path", "day_start", "folder", "parse_compacted", "parse_name",
     "parse_part", "short_topic_id", "topic_uuid",
@@ -32,7 +34,6 @@ _IN_DAY = re.compile(_FOLDER + r"[^/]+")
 _LAYOUT = "1"
 """Layout version of compacted files, hashed into their names, so that another row order gets another name."""
 _EPOCH = date(1970, 1, 1)
-_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -135,7 +136,7 @@ def _partition_values(day: date) -> dict[str, str]:
 
 def date_of_ms(ms: int) -> date:
     """UTC date of an epoch time in ms; times before 1970 give 1970-01-01 (Kafka writes -1 for a missing timestamp)."""
-    return _EPOCH + timedelta(days=max(0, ms // _DAY_MS))
+    return _EPOCH + timedelta(days=max(0, ms // DAY_MS))
 
 
 def day_start(day: date) -> datetime:

@@ -9,7 +9,7 @@ from typing import Any
 from cryptoviz.lake.files import DataFile
 from cryptoviz.lake.parts import date_of_ms, parse_part, short_topic_id
 from cryptoviz.lake.reader import Lake
-from cryptoviz.times import utc
+from cryptoviz.times import epoch_ms, utc
 
 __all__ = ["Provenance", "StoredRow", "trace_price"]
 
@@ -60,7 +60,7 @@ def trace_price(lake: Lake, topics: dict[str, str], asset_id: str, tick_ms: int)
         parameters={"fetch_id": price.values["fetch_id"], "start": start, "end": end},
     ).arrow()
     exchanges = found.to_pylist()
-    return Provenance(price, _stored(lake, "raw", topics, exchanges[0], int(exchanges[0]["tick_ts"].timestamp() * 1000)) if exchanges else None)
+    return Provenance(price, _stored(lake, "raw", topics, exchanges[0], epoch_ms(exchanges[0]["tick_ts"])) if exchanges else None)
 
 
 def _stored(lake: Lake, table: str, topics: dict[str, str], row: dict[str, Any], tick_ms: int) -> StoredRow:

@@ -18,7 +18,7 @@ from cryptoviz.providers.account import Account, AccountCall, account_object, co
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure
-from cryptoviz.providers.history import DAY_MS, MINUTE_MS, HistorySource, Point, Step, Window
+from cryptoviz.providers.history import MINUTE_MS, HistorySource, Point, Step, Window
 from cryptoviz.providers.listing_status import AskList
 from cryptoviz.providers.parse_result import Parsed, gather, require_rows
 from cryptoviz.providers.plan import Plan, one_call_for_each
@@ -27,6 +27,7 @@ from cryptoviz.providers.schema_drift import Shape
 from cryptoviz.providers.spec import ProviderSpec
 from cryptoviz.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
 from cryptoviz.records import DOLLAR, FallbackReason, Observation
+from cryptoviz.times import DAY_MS
 
 __all__ = ["CoinGeckoProvider", "error_of", "parse_list", "parse_markets"]
 

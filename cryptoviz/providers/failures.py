@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cryptoviz.errors import BadPayload, ProviderFailure, ProviderRefused, ProviderUnavailable
 from cryptoviz.records import FallbackReason
+from cryptoviz.times import utc
 
 __all__ = [
     "REFUSALS", "bad_payload", "bounded_wait_s", "failure", "is_final_status", "named", "page_failure", "reason_of", "retry_after_s",
@@ -110,7 +111,7 @@ def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
         moment = parsedate_to_datetime(value)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        left_s = (moment - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds()
+        left_s = (moment - utc(now_ms)).total_seconds()
     except (ValueError, OverflowError, TypeError, IndexError):
         # The standard library's parser raises any of these, depending on the text.
         return None
@@ -125,7 +126,7 @@ def bounded_wait_s(asked_s: Any, default_s: float, longest_s: float) -> float:
 
 def until_reset_s(now_ms: int, *, month: bool) -> float:
     """Seconds to the next UTC midnight, or to the first of the next UTC month."""
-    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    now = utc(now_ms)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     reset = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1) if month else midnight + timedelta(days=1)
     return (reset - now).total_seconds()

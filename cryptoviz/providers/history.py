@@ -12,11 +12,10 @@ from cryptoviz.providers.pairs import Entry
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.providers.values import price_of_text
 
-__all__ = ["DAY_MS", "MINUTE_MS", "SECOND_MS", "HistorySource", "Point", "Step", "Window", "candles"]
+__all__ = ["MINUTE_MS", "SECOND_MS", "HistorySource", "Point", "Step", "Window", "candles"]
 
 SECOND_MS: int = 1_000
 MINUTE_MS: int = 60_000
-DAY_MS: int = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

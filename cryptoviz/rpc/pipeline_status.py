@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cryptoviz.components import FAILURES_METRIC, ComponentKind, ComponentState, ComponentStatus, DesiredState
+from cryptoviz.times import iso_ms
 
 if TYPE_CHECKING:
     from cryptoviz.settings import Settings
@@ -112,7 +112,7 @@ def component_json(status: ComponentStatus) -> dict[str, Any]:
         "state": str(status.state),
         "trigger": str(status.trigger),
         "message": status.message,
-        "since": datetime.fromtimestamp(status.since_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "since": iso_ms(status.since_ms),
         "restarts": status.restarts,
         "metrics": dict(status.metrics),
         "depends_on": list(status.depends_on),

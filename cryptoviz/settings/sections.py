@@ -14,6 +14,7 @@ from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import MAX_COUNT, BreakerSettings, Duration, QuotaSettings
 from cryptoviz.settings.secret_types import AccessKey, EndpointUrl, HttpUrl, RedisUrl, Secret, SecretUrl, secrets_in
 from cryptoviz.settings.server_address import fill_address, with_password
+from cryptoviz.times import DAY_MS
 
 __all__ = [
     "LOOPBACK",
@@ -287,7 +288,7 @@ class CollectSettings(_Section):
     """No default provider needs a key. Aggregators first, for their market caps; then USD pairs, then USDT pairs. The demo uses the first two."""
     history_providers: tuple[str, ...] = ("binance", "kraken", "coingecko")
     """Providers of a backfill in order of preference, the finest candles first. Independent of `providers`."""
-    consensus_wait_ms: int = Field(default=250, ge=0, le=86_400_000)
+    consensus_wait_ms: int = Field(default=250, ge=0, le=DAY_MS)
     """How long a tick with a complete primary result waits for other results before it is published."""
     disagree_bps: float = Field(default=100.0, ge=0)
     outlier_bps: float = Field(default=5_000.0, gt=0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cryptoviz.components import MAINTENANCE
+from cryptoviz.times import epoch_ms
 from dashboard.page_session import Session
 from dashboard.pages.page import Page, PageKind
 from dashboard.pages.sql_part import SqlPart
@@ -34,7 +35,7 @@ class LakePage(Page):
         gaps, _ = app_context.inspection.gaps.look()
         if days:
             first = min(day.day for day in days if day.table == "prices") if any(day.table == "prices" for day in days) else None
-            first_ms = None if first is None else int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp() * 1000)
+            first_ms = None if first is None else epoch_ms(datetime(first.year, first.month, first.day, tzinfo=UTC))
             self.out.put("lake.line", total_line(days, self._maintained()))
             if gaps is not None:
                 count = len(app_context.settings.assets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from cryptoviz.lake.provenance import Provenance
+from cryptoviz.times import epoch_ms
 from dashboard.page_session import Session
 from dashboard.views.placeholders import state_markup
 from dashboard.views.provenance_rows import provenance_markup
@@ -88,4 +89,4 @@ class TracePart:
 
 def _moment_ms(written: str) -> int:
     found = datetime.fromisoformat(written)
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+    return epoch_ms(found if found.tzinfo else found.replace(tzinfo=UTC))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cryptoviz.providers.registry import display_name
 from cryptoviz.records import Role
-from cryptoviz.times import utc
+from cryptoviz.times import DAY_MS, utc
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import UNKNOWN, direction, format_count, format_percent, format_price
 from dashboard.views.statistics import PriceRow, Summary
@@ -14,7 +14,7 @@ from dashboard.views.texts import say
 
 __all__ = ["RANGES_MS", "history_table", "range_start", "summary_markup"]
 
-RANGES_MS: dict[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000, "7d": 604_800_000}
+RANGES_MS: dict[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": DAY_MS, "7d": 604_800_000}
 
 _STEP_MS = 5_000
 

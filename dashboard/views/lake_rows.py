@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from cryptoviz.gaps import Gap, GapState
+from cryptoviz.times import utc
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import format_count
 from dashboard.views.texts import say
@@ -107,8 +108,8 @@ def gap_strip(gaps: Iterable[Gap], now_ms: int, tick_ms: int, assets: int, first
             missing[hour] = missing.get(hour, 0.0) + ((high - low) // gap.tick_ms + 1) * open_share
     if first_ms is None:
         return ""
-    today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
-    first_day = max(datetime.fromtimestamp(first_ms / 1000, UTC).date(), today - timedelta(days=_STRIP_DAYS - 1))
+    today = utc(now_ms).date()
+    first_day = max(utc(first_ms).date(), today - timedelta(days=_STRIP_DAYS - 1))
     days = [first_day + timedelta(days=number) for number in range((today - first_day).days + 1)]
     expected = max(1.0, _HOUR_MS / tick_ms * assets)
     rows = "".join(_strip_row(day, missing, expected, first_ms // _HOUR_MS, now_ms // _HOUR_MS) for day in reversed(days))

@@ -15,6 +15,7 @@ from cryptoviz.operations import (
     ReplayArguments,
     VerifyArguments,
 )
+from cryptoviz.times import epoch_ms
 from dashboard.views.markup import element, text
 from dashboard.views.texts import say
 
@@ -56,7 +57,7 @@ def _moment(written: str) -> int | str | None:
         return None
     try:
         found = datetime.fromisoformat(written.strip())
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+        return epoch_ms(found if found.tzinfo else found.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         return "wrong"
 

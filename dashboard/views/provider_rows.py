@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus
+from cryptoviz.times import utc
 from dashboard.views.header import state_class
 from dashboard.views.markup import duration_element, element, text
 from dashboard.views.numbers import UNKNOWN, format_count
@@ -80,4 +80,4 @@ def _quota(quota: QuotaStatus) -> str:
 
 
 def _date(moment_ms: int) -> str:
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return utc(moment_ms).strftime("%Y-%m-%d %H:%M UTC")

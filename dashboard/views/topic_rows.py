@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from cryptoviz.times import epoch_ms
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import UNKNOWN, format_count
 from dashboard.views.texts import say
@@ -78,7 +79,7 @@ class KafkaRecord:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Records, how many were read to find them, and whether all that was asked for was read."""
+    """Records, how many were read to find them, and whether the whole request was read."""
 
     records: tuple[KafkaRecord, ...]
     scanned: int
@@ -127,7 +128,7 @@ def _moment(written: str) -> int | None:
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
     try:
-        return max(0, int(found.timestamp() * 1000))
+        return max(0, epoch_ms(found))
     except (OverflowError, ValueError):
         return None
 

@@ -10,11 +10,11 @@ import json
 import re
 from typing import Any
 
+from cryptoviz.times import DAY_MS
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Dialect, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
 from market.dialects.refill import binance_trades
 from market.quotes import Quote
-from market.recorded import DAY_MS
 from market.spans import UNIT_MS, Span, candle_starts
 from market.trade_book import VENUES
 

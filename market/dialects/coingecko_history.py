@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptoviz.times import DAY_MS
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Request, View
-from market.recorded import CANDLE_MS, DAY_MS
+from market.recorded import CANDLE_MS
 
 __all__ = ["history_answer"]
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 
-from cryptoviz.times import iso_ms
+from cryptoviz.times import epoch_ms, iso_ms, utc
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Dialect, Request, View, finish_row, ranks_by, served_price, whole_number
 from market.dialects.coinmarketcap_map import BadMap, map_rows
@@ -238,14 +238,14 @@ def _usd(quote: Quote) -> dict[str, Any]:
 
 
 def _key_info(request: Request, view: View) -> Answer:
-    usage, now = view.usage, datetime.fromtimestamp(view.now_ms / 1000, UTC)
+    usage, now = view.usage, utc(view.now_ms)
     reset = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
     left = max(0, usage.month_limit - usage.month_used)
     data = {
         "plan": {
             "credit_limit_monthly": usage.month_limit,
             "credit_limit_monthly_reset": f"In {(reset - now).days} days",
-            "credit_limit_monthly_reset_timestamp": iso_ms(round(reset.timestamp() * 1000)),
+            "credit_limit_monthly_reset_timestamp": iso_ms(epoch_ms(reset)),
             "rate_limit_minute": usage.minute_limit,
         },
         "usage": {

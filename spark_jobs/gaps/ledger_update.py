@@ -31,7 +31,7 @@ from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
-from cryptoviz.times import utc
+from cryptoviz.times import DAY_MS, utc
 from spark_jobs.gaps.day_scan import DayScan, first_live, first_record_with_a_price, read_day
 from spark_jobs.gaps.detect import DayContents, Era, day_gaps, eras_after, refilled
 
@@ -43,7 +43,6 @@ _SETTLE_MS = 5_000
 """A tick's rows are committed within 1-2 s; after this time they count as missing."""
 _SHARE = 20
 """Minimum interval between updates, as a multiple of the last one's duration: a day of short ticks takes seconds."""
-_DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1)
 
 log = get_logger("maintenance")
@@ -223,9 +222,9 @@ def _judge(settings: Settings, state: _State, rows: DayScan, day: date, settled_
     wanted = {asset.asset_id for asset in settings.assets}
     # An asset that is no longer configured is expected up to its last tick.
     assets = {asset_id: (first, now_ms if asset_id in wanted else last) for asset_id, (first, last) in state.assets.items()}
-    start_ms = (day - _EPOCH).days * _DAY_MS
+    start_ms = (day - _EPOCH).days * DAY_MS
     providers = state.providers if with_providers else ()
-    return day_gaps(seen, state.eras, start_ms, min(start_ms + _DAY_MS, settled_ms), assets, providers, now_ms)
+    return day_gaps(seen, state.eras, start_ms, min(start_ms + DAY_MS, settled_ms), assets, providers, now_ms)
 
 
 def _as_known(gap: Gap, before: Gap | None) -> Gap:
@@ -279,7 +278,7 @@ def _files_by_day(table: DeltaTable | None) -> Files:
 
 def _mark(files: Mapping[str, Files], day: date, settled_ms: int) -> str:
     """Fingerprint of a day's input; changes if the day must be evaluated again: other files, or a larger settled part."""
-    end_ms = ((day - _EPOCH).days + 1) * _DAY_MS
+    end_ms = ((day - _EPOCH).days + 1) * DAY_MS
     digest = hashlib.blake2b(digest_size=16)
     for name, by_day in sorted(files.items()):
         digest.update("\n".join((name, *by_day.get(day, ()))).encode())

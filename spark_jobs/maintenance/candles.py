@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import duckdb
 import pyarrow as pa
@@ -33,7 +33,7 @@ from cryptoviz.lake.ohlcv import (
 from cryptoviz.lake.parts import day_start
 from cryptoviz.lake.schema import PRICES, file_schema
 from cryptoviz.settings import Settings
-from cryptoviz.times import utc
+from cryptoviz.times import epoch_ms, utc
 from spark_jobs.maintenance.candle_table import CandleTable, new_attempt
 from spark_jobs.maintenance.compaction.plan import DayFile
 from spark_jobs.maintenance.days import days_of
@@ -60,13 +60,13 @@ class DayToMake:
 
 def days_to_make(prices: Mapping[date, Sequence[DayFile]], candles: Mapping[date, Sequence[DayFile]], now: datetime) -> list[DayToMake]:
     """Days whose candles are missing or were built from other ticks than the table has now. Pure."""
-    now_ms = round(now.timestamp() * 1000)
+    now_ms = epoch_ms(now)
     settled_ms = (now_ms - _SETTLE_MS) // _MINUTE_MS * _MINUTE_MS
     found = []
     for day, files in prices.items():
         until_ms = min(day_end_ms(day), settled_ms)
         made = [file for one in candles.get(day, ()) if (file := parse_candle_file(one.path))]
-        if until_ms <= round(day_start(day).timestamp() * 1000) or _is_current(made, files, until_ms):
+        if until_ms <= epoch_ms(day_start(day)) or _is_current(made, files, until_ms):
             continue
         found.append(DayToMake(day, tuple(files), until_ms))
     return found
@@ -95,7 +95,7 @@ def make_candles(prices: str, connection: duckdb.DuckDBPyConnection, until_ms: i
     """Aggregate the relation `prices` of a day's ticks, reading it once. Returns the number of ticks before `until_ms`, and the candles that end by
     then, by interval. `known`: a relation of candles of the finest interval that are complete already; then `prices` has the ticks after them.
     """
-    limit = f"TIMESTAMPTZ '{datetime.fromtimestamp(until_ms / 1000, UTC).isoformat()}'"
+    limit = f"TIMESTAMPTZ '{utc(until_ms).isoformat()}'"
     finest, *others = INTERVALS
     complete = ("UNION ALL", stored_sql(known)) if known else ()
     connection.execute(" ".join(("CREATE TEMP TABLE minutes AS SELECT * FROM (", candle_sql(finest, prices), ") WHERE ts <", limit, *complete)))

@@ -16,6 +16,7 @@ from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress, find_object
 from cryptoviz.lake.parts import SUCCESS, Part, day_of_path, day_start, folder
 from cryptoviz.log import get_logger
+from cryptoviz.times import epoch_ms
 from spark_jobs.maintenance.compaction.plan import DayFile, is_compact
 from spark_jobs.tables.orphans import remove_objects
 from spark_jobs.tables.replace_files import ReplacedFile, file_actions, replace_files
@@ -48,7 +49,7 @@ class DayRule:
         """Whether the day may be merged into one file. Files with a modification time in the future were written while the clock was ahead; they are
         ignored, so that nothing waits until that time.
         """
-        now_ms = self.now.timestamp() * 1000
+        now_ms = epoch_ms(self.now)
         newest_ms = max((file.modified_ms for file in files if file.fresh and file.modified_ms <= now_ms), default=0)
         return self.over(day) and now_ms - newest_ms >= self.quiet.total_seconds() * 1000
 
@@ -63,9 +64,9 @@ def days_of(table: DeltaTable) -> dict[date, list[DayFile]]:
     found: dict[date, list[DayFile]] = {}
     columns = (actions.column(name).to_pylist() for name in names)
     for path, size, rows, modified, year, month, day, tick in zip(*columns, last, strict=True):
-        modified_ms = round(modified.timestamp() * 1000) if isinstance(modified, datetime) else int(modified)
+        modified_ms = int(modified)
         when = date(year, month, day)
-        found.setdefault(when, []).append(DayFile(path, size, rows or 0, modified_ms, when, tick and round(tick.timestamp() * 1000)))
+        found.setdefault(when, []).append(DayFile(path, size, rows or 0, modified_ms, when, tick and epoch_ms(tick)))
     return dict(sorted(found.items()))
 
 

@@ -19,6 +19,7 @@ from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, file_schema
 from cryptoviz.lake.table_specs import STREAM_TABLES
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
+from cryptoviz.times import epoch_ms
 from spark_jobs.gaps.ledger_update import find_gaps
 from spark_jobs.maintenance.candles import CandleBuilder
 from spark_jobs.maintenance.compaction.merge import Compactor
@@ -219,7 +220,7 @@ def _gaps(context: RoundContext) -> None:
     if not context.wants("gaps"):
         return
     context.check()
-    found = find_gaps(context.settings, round(context.now().timestamp() * 1000), context.newest, at_once="gaps" in context.tables)
+    found = find_gaps(context.settings, epoch_ms(context.now()), context.newest, at_once="gaps" in context.tables)
     if found is not None:
         context.figures.update(gap_days_read=found.days_read, gap_days_changed=found.days_changed)
 

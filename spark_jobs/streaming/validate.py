@@ -12,11 +12,12 @@ import orjson
 
 from cryptoviz.errors import RecordError
 from cryptoviz.records import FIRST_TRADE_MS
+from cryptoviz.times import DAY_MS
 from spark_jobs.tables.record_spec import DECIMAL_TEXT, FieldSpec, JsonType, Reason, RecordSpec
 
 __all__ = ["FUTURE_MS", "check_record"]
 
-FUTURE_MS = 86_400_000
+FUTURE_MS = DAY_MS
 """Maximum distance of a tick past the Kafka timestamp of its record: one day."""
 
 _DECIMAL = re.compile(DECIMAL_TEXT, re.ASCII)

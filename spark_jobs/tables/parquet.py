@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.parts import date_of_ms
+from cryptoviz.times import DAY_MS
 
 __all__ = ["TablePart", "WrittenPart", "encode", "parquet_file", "repeats", "split_days", "stat_value", "statistics"]
 
@@ -21,7 +22,6 @@ _ROW_GROUP_ROWS = 122_880  # a multiple of DuckDB's vector size, and its own def
 _DICTIONARY_ROWS = 256  # below it the dictionary pages cost more bytes than they save
 _UNIQUE_TEXTS = frozenset({"event_id", "body", "key", "value"})  # their dictionaries grow too large and are discarded
 _MAX_STAT_CHARS = 64  # longer minima and maxima are left out rather than cut
-_DAY_MS = 86_400_000
 _WHOLE_BYTES = 1 << 20
 
 
@@ -103,8 +103,8 @@ def stat_value(value: Any) -> Any:
 
 def split_days(rows: pa.Table, time_column: str) -> list[tuple[date, pa.Table]]:
     """Split rows by UTC day of `time_column`, in day order; the order of rows within a day stays."""
-    days = np.floor_divide(rows.column(time_column).cast(pa.int64()).to_numpy(), _DAY_MS * 1000)
+    days = np.floor_divide(rows.column(time_column).cast(pa.int64()).to_numpy(), DAY_MS * 1000)
     found = np.unique(days)
     if len(found) == 1:
-        return [(date_of_ms(int(found[0]) * _DAY_MS), rows)]
-    return [(date_of_ms(int(day) * _DAY_MS), rows.filter(pa.array(days == day))) for day in found]
+        return [(date_of_ms(int(found[0]) * DAY_MS), rows)]
+    return [(date_of_ms(int(day) * DAY_MS), rows.filter(pa.array(days == day))) for day in found]

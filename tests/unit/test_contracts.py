@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,10 @@ PLACES: dict[object, str] = {
     "_leases/": "spark_jobs/tables/lease.py",
     ".progress": "spark_jobs/maintenance/result.py",
     1_230_768_000_000: "cryptoviz/records.py",
+    86_400_000: "cryptoviz/times.py",
 }
+# Epoch milliseconds of a datetime, and back; `cryptoviz.times` calculates with whole numbers, floats can lose a millisecond.
+_CONVERSION = re.compile(r"timestamp\(\) \* 1_?000\b|fromtimestamp\([^)]* / 1_?000\b")
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +54,13 @@ def test_a_shared_name_is_written_once(value: object, constants: dict[str, set[o
 def test_every_key_in_redis_is_named_in_one_module(constants: dict[str, set[object]]) -> None:
     with_keys = {module for module, values in constants.items() if any(str(value).startswith("cryptoviz:") for value in values)}
     assert with_keys == {"cryptoviz/redis_keys.py"}
+
+
+def test_times_are_converted_in_one_module() -> None:
+    paths = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    assert [path.relative_to(ROOT).as_posix() for path in paths if _CONVERSION.search(path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("line", ["round(now.timestamp() * 1000)", "datetime.fromtimestamp(now_ms / 1_000, UTC)"])
+def test_the_check_finds_conversions(line: str) -> None:
+    assert _CONVERSION.search(line)

@@ -18,7 +18,7 @@ from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.operations import ReplayDeadLettersArguments
 from cryptoviz.running_pipeline import running_settings
 from cryptoviz.settings import KafkaSettings
-from cryptoviz.times import moment
+from cryptoviz.times import epoch_ms, moment, utc
 
 if TYPE_CHECKING:
     from cryptoviz.lake import Lake
@@ -81,7 +81,7 @@ def dead_letters(
 def replay(reason: Reasons = None, since: Since = None, as_json: Json = False) -> None:
     """Publish dead letters that are valid now to their topic again, exactly once; the others stay. Needs a running pipeline."""
     start = moment(since, "--since")
-    start_ms = None if start is None else round(start.timestamp() * 1000)
+    start_ms = None if start is None else epoch_ms(start)
     run_operation(ReplayDeadLettersArguments(reasons=tuple(reason or ()), start_ms=start_ms), as_json=as_json)
 
 
@@ -100,7 +100,7 @@ def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, 
         except EngineUnavailable as error:
             echo(f"cannot tell which were published again: {error.message}", err=True)
     entries = (replays.get(origin(row["kafka_topic_id"], row["partition"], row["offset"])) for row in rows)
-    times = (entry and datetime.fromtimestamp(entry["replayed_ms"] / 1000, UTC) for entry in entries)
+    times = (entry and utc(entry["replayed_ms"]) for entry in entries)
     return [row | {"published_again": time} for row, time in zip(rows, times, strict=True)]
 
 

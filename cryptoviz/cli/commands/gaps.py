@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -22,6 +22,7 @@ from cryptoviz.gaps import Gap, GapState
 from cryptoviz.operations import BackfillArguments
 from cryptoviz.providers.registry import HISTORY_PROVIDERS
 from cryptoviz.running_pipeline import control_client, running_settings
+from cryptoviz.times import epoch_ms, utc
 
 __all__ = ["gaps_view", "register"]
 
@@ -92,7 +93,7 @@ def _moment(text: str, option: str) -> int | None:
         raise UsageError(f"{option} is {text!r}; use a time such as 2026-01-31T12:00:00Z", setting=option) from None
     if moment.tzinfo is None:
         raise UsageError(f"{option} is {text!r}, which has no time zone: append Z for UTC, or an offset such as +02:00", setting=option)
-    return round(moment.timestamp() * 1000)
+    return epoch_ms(moment)
 
 
 def gaps_view(found: Sequence[Gap], pipeline: PipelineStatus | None = None) -> RenderableType:
@@ -130,4 +131,4 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _text(moment_ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime(form)
+    return utc(moment_ms).strftime(form)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -18,6 +17,7 @@ from cryptoviz.cli.status_view import age
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus
 from cryptoviz.running_pipeline import control_client, running_settings
+from cryptoviz.times import utc
 
 __all__ = ["providers_view", "register"]
 
@@ -98,7 +98,7 @@ def _quota(quota: QuotaStatus) -> str:
 
 
 def _date(moment_ms: int) -> str:
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d")
+    return utc(moment_ms).strftime("%Y-%m-%d")
 
 
 def _notes(row: ProviderStatus, moment: float) -> Iterator[str]:

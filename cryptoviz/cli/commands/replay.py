@@ -13,7 +13,7 @@ from cryptoviz.errors import UsageError
 from cryptoviz.operations import OperationState, OperationStatus, ReplayArguments, replay_key
 from cryptoviz.running_pipeline import control_client, running_settings
 from cryptoviz.settings import Settings
-from cryptoviz.times import moment
+from cryptoviz.times import epoch_ms, moment
 
 __all__ = ["register"]
 
@@ -51,7 +51,7 @@ def _ms(text: str, option: str) -> int:
     found = moment(text, option)
     if not isinstance(found, datetime):
         raise typer.BadParameter("expected a time, such as 2026-01-31T12:00:00Z", param_hint=option)
-    return round(found.timestamp() * 1000)
+    return epoch_ms(found)
 
 
 def _fetch(settings: Settings, status: OperationStatus, path: Path) -> None:

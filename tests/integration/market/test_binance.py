@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from cryptoviz.assets import Asset
-from market.recorded import CANDLE_MS, DAY_MS, FIVE_MINUTE_FILE, load_candles
+from cryptoviz.times import DAY_MS
+from market.recorded import CANDLE_MS, FIVE_MINUTE_FILE, load_candles
 from market.server import MarketConfig, ReplayMarket
 from tests.integration.market.wire import NOON_MS
 from tests.support.clock import FakeClock

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cryptoviz.times import DAY_MS
 from market.path import PricePath
-from market.recorded import CANDLE_MS, DAY_MS, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
+from market.recorded import CANDLE_MS, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
 
 CANDLES = load_candles(FIVE_MINUTE_FILE)
 SEED = 11

@@ -6,9 +6,10 @@ import random
 import numpy as np
 import pytest
 
+from cryptoviz.times import DAY_MS
 from market.path import PricePath
 from market.quotes import MONTH_MS, Market, PriceView
-from market.recorded import CANDLE_MS, DAY_MS, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
+from market.recorded import CANDLE_MS, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
 from market.spans import span
 
 CANDLES = load_candles(FIVE_MINUTE_FILE)
