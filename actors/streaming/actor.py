@@ -112,7 +112,6 @@ class StreamActor:
         self._ready = asyncio.Event()
         self._step = ""
         self._offered = self._acknowledged = self._records_refused = self._bad_frames = self._pauses = 0
-        self._bad_frame = ""
         self._since: dict[str, float] = {}
         self._latency_ms: float | None = None
         self._rates: deque[tuple[float, int]] = deque()
@@ -231,7 +230,6 @@ class StreamActor:
 
     def bad_frame(self, error: FrameError) -> None:
         self._bad_frames += 1
-        self._bad_frame = error.message
         log.warning("bad_frame", venue=self._name, reason=error.message)
 
     def ended(self, connection: Connection) -> None:

@@ -36,7 +36,6 @@ class InstrumentFeed:
     data_s: float | None = None
     acked: bool = False
     refusal: str = ""
-    missing_since_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -46,10 +45,6 @@ class CoreStats:
     trades: int = 0
     refilled: int = 0
     doubles: int = 0
-    early: int = 0
-    deferred: int = 0
-    voided: int = 0
-    unknown_symbols: int = 0
 
 
 @dataclass(slots=True)
@@ -110,7 +105,7 @@ class StreamCore:
         self._accept(event.trades, event.voided, event.snapshot)
 
     def refilled(self, instrument: Instrument, trades: Iterable[Trade], voided: Iterable[Voided], absent: Iterable[tuple[IdRun, str]]) -> None:
-        """Trades of a response. Those above the highest streamed one are left to the stream: after a restart, that one tells where to go on."""
+        """Trades of a response. Those above the highest streamed one are left to the stream: a restarted actor resumes after its highest one."""
         feed = self.feeds[instrument.symbol]
         high = feed.tracker.high or 0
         known = [one for one in trades if one.trade_number is not None and one.trade_number <= high and one.venue_symbol == instrument.symbol]
@@ -168,11 +163,9 @@ class StreamCore:
             by_symbol.setdefault(trade.venue_symbol, ([], []))[0].append(trade)
         for one in voided:
             by_symbol.setdefault(one.symbol, ([], []))[1].append(one.trade_number)
-            self.stats.voided += 1
         for symbol, (own, numbers) in by_symbol.items():
             feed = self.feeds.get(symbol)
             if feed is None:
-                self.stats.unknown_symbols += len(own)
                 continue
             feed.data_s = self._clock.monotonic_s()
             self._take(feed, feed.tracker.accept(own, self._now_us(), numbers))
@@ -180,8 +173,6 @@ class StreamCore:
     def _take(self, feed: InstrumentFeed, found: Accepted) -> None:
         self.stats.trades += len(found.new)
         self.stats.doubles += found.doubles
-        self.stats.early += found.early
-        self.stats.deferred += found.deferred
         if found.new and not self._batch.messages:
             self._batch.since_s = self._clock.monotonic_s()
         self._batch.messages += [Message(feed.key, trade.to_json()) for trade in found.new]

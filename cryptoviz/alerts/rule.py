@@ -14,7 +14,6 @@ from cryptoviz.records import DOLLAR
 
 __all__ = [
     "ALL",
-    "ASSET_KINDS",
     "PROVIDER_WINDOWS",
     "UNITS",
     "Direction",
@@ -49,7 +48,6 @@ class Direction(StrEnum):
     BELOW = "below"
 
 
-ASSET_KINDS = frozenset(Kind) - {Kind.COMPONENT}
 UNITS = {Kind.CHANGE: "%", Kind.STALENESS: "s", Kind.DISAGREEMENT: "bps", Kind.GAP: "ticks"}
 """Unit of the threshold; of a price it is the quote currency, and a component has none."""
 PROVIDER_WINDOWS = {3_600: "change_1h_pct", 86_400: "change_24h_pct", 604_800: "change_7d_pct"}

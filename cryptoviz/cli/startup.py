@@ -24,7 +24,6 @@ from cryptoviz.settings import Settings, claim_home
 __all__ = ["bring_down", "bring_up", "fetch", "require_stopped", "run_in_foreground"]
 
 _STOP_GRACE_S = 25.0
-_PLAIN_EVERY_S = 5.0
 
 
 def require_stopped(settings: Settings) -> None:
