@@ -110,7 +110,7 @@ class SharedStates:
         return save
 
     async def aclose(self) -> None:
-        """Wait for saves, as long as one takes; a state that Redis has not got then stays in the file."""
+        """Wait for saves, as long as one takes; a state that Redis has not received then stays in the file."""
         if self._saving is not None:
             await asyncio.wait([self._saving], timeout=2 * _TIMEOUT_S)
             self._saving.cancel()

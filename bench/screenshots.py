@@ -74,7 +74,7 @@ def _take(browser: Browser, address: str, folder: Path, view: str, width: int, h
 
 
 def main(address: str = "http://127.0.0.1:5006", folder: Path = _FOLDER) -> int:
-    """Take all pictures anew. A page that the pipeline does not have (streams off) is left out."""
+    """Take all pictures again. A page that the pipeline does not have (streams off) is left out."""
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = launch_chromium(playwright)

@@ -1,6 +1,6 @@
 """`python ray_dashboard.py .../ray/dashboard/dashboard.py OPTION...`: Ray's dashboard, which asks its modules only twice a minute how they are.
 
-Ray's asks each of them by HTTP every second, half of what the dashboard costs while nobody looks at it. The end of a module is still noticed at
+Ray's asks each of them by HTTP every second, half of what the dashboard costs while no browser is open. The end of a module is still noticed at
 once.
 """
 

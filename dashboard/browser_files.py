@@ -35,7 +35,7 @@ def _library_files() -> list[Path]:
 
 
 class BrowserFile:
-    """Files joined into one, read when first asked for."""
+    """Files joined into one, read at the first request."""
 
     def __init__(self, name: str, files: Callable[[], list[Path]]) -> None:
         self._stem, self._kind = name.split(".")
@@ -48,7 +48,7 @@ class BrowserFile:
 
     @cached_property
     def content(self) -> bytes:
-        """A source map would be asked for by developer tools only, and is not served."""
+        """A source map would be requested by developer tools only, and is not served."""
         return (b";\n" if self._kind == "js" else b"\n").join(path.read_bytes() for path in self._files())
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The control service for a visitor who may only read: no verb leaves the page, whatever the browser asks for."""
+"""The control service for a visitor who may only read: no call that changes anything is made, whatever the browser sends."""
 
 from __future__ import annotations
 

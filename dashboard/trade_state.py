@@ -206,7 +206,7 @@ class TradeState:
         newest_us = max(trade.venue_ts or 0 for trade in timed)
         held.builder.add(Accepted(new=timed), newest_us)
         held.unsummed_us = held.unsummed_us or newest_us
-        if newest_us - held.unsummed_us > _SUMMED_S * 1_000_000:  # seconds that nobody looks at are added up too
+        if newest_us - held.unsummed_us > _SUMMED_S * 1_000_000:  # seconds that no page shows are added up too
             self._sum(held)
 
     def _sum(self, held: _Held) -> None:

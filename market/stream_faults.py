@@ -23,7 +23,7 @@ class TradeParameters(StreamParameters):
 
 
 class StreamDrop(TradeParameters):
-    """The trade is not sent; the refill has it."""
+    """The trade is not sent; a refill returns it."""
 
 
 class StreamDuplicate(TradeParameters):
@@ -53,7 +53,7 @@ class StreamHuge(TradeParameters):
 
 
 class StreamSilent(StreamParameters):
-    """No data of the symbols; heartbeats, pings and acknowledgements go on."""
+    """No data of the symbols; heartbeats, pings and acknowledgements continue."""
 
 
 class StreamRefused(StreamParameters):
@@ -115,7 +115,7 @@ class StreamShutdown(ActionParameters):
 class StreamMaintenance(ActionParameters):
     """Announced `announce_s` ahead (Kraken: `upcoming_maintenance`); then connections close and new ones get status 503 for `down_s`.
 
-    Trades go on meanwhile; `trade_rate` with 0 stops them.
+    Trades continue meanwhile; `trade_rate` with 0 stops them.
     """
 
     announce_s: float = Field(default=10.0, ge=0, le=3_600)
@@ -123,7 +123,7 @@ class StreamMaintenance(ActionParameters):
 
 
 class TradeRate(StreamParameters):
-    """`per_s` trades per market second of each symbol, from the next second on until the fault ends; 0 is a halt: ids go on after it."""
+    """`per_s` trades per market second of each symbol, from the next second on until the fault ends; 0 is a halt, after which the ids continue."""
 
     per_s: float = Field(ge=0, le=MAX_PER_SECOND)
 

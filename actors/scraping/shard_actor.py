@@ -1,6 +1,6 @@
 """Shard actor: polls a part of a provider's coins whenever the leading scraper asks, and records the raw exchanges in Kafka.
 
-It decides nothing by itself: turns, rate limit, quota, hold and breaker are the leading scraper's, which also sends the results to the collector.
+It makes no decisions: turns, rate limit, quota, hold and breaker are the leading scraper's, which also sends the results to the collector.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class ShardActor:
             return Probe(running=False, healthy=False, message=publisher.stats.message or "its publisher ended")
         findings, now_ms = provider.shape_watch.findings, steady_ms(self._clock)
         lead = shard_name(self._name, 1)
-        idle = "" if polls.total else f"not asked for a poll yet by {lead}"
+        idle = "" if polls.total else f"no poll requested yet by {lead}"
         metrics = {
             "polls_total": float(polls.total),
             FAILURES_METRIC: float(polls.failures),

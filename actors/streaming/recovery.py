@@ -1,4 +1,4 @@
-"""What the topics say about the trades of some instruments: where a restarted stream goes on. Blocking."""
+"""The recorded trades and gaps of some instruments, read from the topics: where a restarted stream resumes. Blocking."""
 
 from __future__ import annotations
 

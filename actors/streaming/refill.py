@@ -76,7 +76,7 @@ class Refiller:
         await self._fetcher.aclose()
 
     async def _refill(self, job: RefillJob) -> None:
-        """Ask for the run once. What is still missing then is asked for again, later each time."""
+        """Request the run once. What is still missing then is requested again, after a longer wait each time."""
         instrument, missing = self._core.feeds[job.symbol].instrument, self._core.missing_trades()
         try:
             call = self._venue.refill(instrument, job.run, job.around_us)

@@ -42,7 +42,7 @@ class Supervisor:
         self._components: dict[str, Supervised] = {}
         self._calls: dict[str, set[asyncio.Task[Any]]] = defaultdict(set)
         self._late: dict[str, asyncio.Task[Any]] = {}
-        """Probes that were still going on when `probe_all` returned."""
+        """Probes that had not ended when `probe_all` returned."""
 
     async def start(self, name: str, cls: type[Supervised], arguments: tuple[Any, ...]) -> None:
         """Create the component if it does not exist, and start it."""
@@ -72,7 +72,7 @@ class Supervisor:
         return {name: _outcome(name, probe) for name, probe in probes.items() if probe.done()}
 
     async def probe(self, name: str) -> Any:
-        """The probe of a component, of `probe_all` if it is still going on. Raises as `call`."""
+        """The probe of a component, of `probe_all` if it has not ended. Raises as `call`."""
         return await self._probing(name)
 
     def _probing(self, name: str) -> asyncio.Task[Any]:

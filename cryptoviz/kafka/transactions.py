@@ -262,7 +262,7 @@ class OwnedProducer:
         return _progress_from(found, self._id)
 
     def _check_owner(self, found: Progress | None) -> None:
-        # The owner before ours: our claim was lost with its markers, and nobody has claimed the id since.
+        # The owner before ours: our claim was lost with its markers, and no other process has claimed the id since.
         if found is not None and found.owner != self._owner and (found.owner, found.claim) != self._replaced:
             self.close()
             text = f"another producer with the transactional id {self._id!r} took over"

@@ -31,7 +31,7 @@ class CandleSource:
 
     @classmethod
     def of(cls, text: str | None, interval: str, *, streams: bool) -> CandleSource:
-        """Parse the argument `source`. `streams`: whether trades are collected, so that they are looked for without being asked for.
+        """Parse the argument `source`. `streams`: whether trades are collected, so that they are included by default.
 
         Raises:
             QueryError: not a source, or one that has no candles of the interval.

@@ -110,7 +110,7 @@ class PairBook:
         others = sorted(
             f"{one} is quoted in {pair.quote or 'a currency that is not named'}" for one, pair in self._pairs.items() if pair.quote not in DOLLARS
         )
-        shown = [f"{', '.join(others[:5])}: not asked for"] if others else []
+        shown = [f"{', '.join(others[:5])}: not requested"] if others else []
         return "; ".join(part for part in (self._trouble, *shown) if part)
 
     @property

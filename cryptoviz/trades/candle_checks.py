@@ -1,4 +1,4 @@
-"""Our candles held against the venue's own: equal, or what differs. A row of the lake table `candle_checks`."""
+"""Our candles held against the venue's own: equal, or what differs. Used by tests of the venues' candles; no table stores the results."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`GapChange`: a state of a gap as the value in the topic `crypto-trade-gaps` and a row of the lake table `trade_gaps`.
 
-A change is in the same Kafka transaction as the trades that caused it, so that the topic tells which ids are missing at any moment. The newest change
+A change is in the same Kafka transaction as the trades that caused it, so the topic states which ids are missing at any moment. The newest change
 of a gap is its state. Times are UTC epoch microseconds.
 """
 

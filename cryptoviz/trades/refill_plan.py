@@ -1,6 +1,6 @@
 """`RefillPlan`: which missing trades of a venue to ask for next. Pure: the caller has the clock, the limiter and the connection.
 
-- A gap waits `settle_us` before it is asked for, as frames out of order close many by themselves.
+- A gap waits `settle_us` before it is requested, because late frames close many gaps.
 - Runs that lie close together are one request; symbols take turns, so that one long gap does not hold up the others.
 - A symbol whose request failed, or brought nothing, waits, twice as long each time; a refusal by the venue holds all symbols.
 """
@@ -33,7 +33,7 @@ class RefillJob:
 
 @dataclass(slots=True)
 class _Turn:
-    """When a symbol was asked for last, when it may be again, and how often in a row in vain."""
+    """When a symbol was last requested, when it may be again, and the number of successive requests without a result."""
 
     asked: int = 0
     due_us: int = 0

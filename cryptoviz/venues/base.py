@@ -57,7 +57,7 @@ class RefillPage:
         voided: ids of rows that are no trades.
         absent: runs within `RefillCall.run` that the answer proves to be gone, with a `PermanentReason`.
         next: the call for the rest of the run; None: there is no more to ask for. What is still missing then may exist later (the venue's
-            history can lag behind its stream), so the gap stays open and is asked for again.
+            history can lag behind its stream), so the gap stays open and is requested again.
     """
 
     trades: tuple[Trade, ...]

@@ -57,7 +57,7 @@ class TopicBrowser:
             return found
 
     def browse(self, asked: Browse) -> Found:
-        """Records from the start that is asked for, newest first if it is the newest; committed records only.
+        """Records from the requested start, newest first if it is the newest; committed records only.
 
         Raises:
             QueryError: not a topic of the pipeline.

@@ -70,7 +70,7 @@ class TradeFeed:
                 self._stop.wait(pause_s)
 
     def _follow(self) -> None:
-        """Until stopped, until nobody looks, or until the topic's partitions change."""
+        """Until stopped, until no page needs it, or until the topic's partitions change."""
         if self._stop.is_set():
             return
         quiet = {"enable.auto.offset.store": False, "auto.offset.reset": "latest", "queued.max.messages.kbytes": 4096, "log_level": 2}

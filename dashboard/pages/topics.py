@@ -75,7 +75,7 @@ class TopicsPage(Page):
         )
 
     def _show(self, number: int, markup: str) -> None:
-        """Unless something else has been asked for meanwhile."""
+        """Unless another request has replaced it."""
         if number == self._asked:
             self._records = markup
 

@@ -1,6 +1,6 @@
 """Kraken's WebSocket v2: `trade`, `ticker`, `ohlc`. As documented at docs.kraken.com (spot-websocket-v2) and seen in recorded frames.
 
-Numbers are bare JSON numbers with all decimals of the pair. Each symbol of a request is acknowledged or refused by itself.
+Numbers are bare JSON numbers with all decimals of the pair. Each symbol of a request is acknowledged or refused separately.
 """
 
 from __future__ import annotations

@@ -298,7 +298,7 @@ class Streams(Hub):
                 return
 
     def fault_ended(self, fault: ActiveFault) -> None:
-        """A fault was deleted: the trades go on at their usual rate."""
+        """A fault was deleted: the trades continue at their usual rate."""
         if isinstance(fault.parameters, TradeRate):
             self._book.set_rate(self._book.chosen(fault.provider, fault.parameters.symbols), None, self._clock.now_ms())
 

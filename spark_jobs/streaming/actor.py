@@ -64,7 +64,7 @@ class LakeActor:
             self._job = job
 
     async def stop(self) -> None:
-        """Stop after the current batch. A start does not go on: Spark's JVM is killed."""
+        """Stop after the current batch. A start is aborted: Spark's JVM is killed."""
         if self._starting is not None:
             await asyncio.to_thread(self._starting.abandon)
         async with self._lock:

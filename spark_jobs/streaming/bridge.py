@@ -123,7 +123,7 @@ class Bridge:
                     self._batch(ends, EngineRetry(self._closed))
                     batches, records = batches + 1, records + count
                 self._ended.wait(self._interval_s)
-        except Exception as error:  # noqa: BLE001 (whatever it is, Spark must not go on after it)
+        except Exception as error:  # noqa: BLE001 (whatever it is, Spark must not continue after it)
             self._error = error
         log.info("spark_took_over", batches=batches, records=records)
 

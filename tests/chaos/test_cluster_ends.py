@@ -1,4 +1,4 @@
-"""Faults 12 and 14: Ray's raylet or GCS is killed, and the pipeline gets SIGTERM. No process is left, and the next start goes on in the same home."""
+"""Faults 12 and 14: Ray's raylet or GCS is killed, and the pipeline gets SIGTERM. No process is left, and the next start works in the same home."""
 
 from __future__ import annotations
 

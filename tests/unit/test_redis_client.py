@@ -1,4 +1,4 @@
-"""Whoever closes a client of Redis goes on, also if the server does not answer the end of the connection."""
+"""Closing a client of Redis returns, also if the server does not answer the end of the connection."""
 
 from __future__ import annotations
 

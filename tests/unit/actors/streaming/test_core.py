@@ -1,4 +1,4 @@
-"""Whatever was committed when an actor was killed, its successor goes on with it: each trade is recorded once, and none is forgotten."""
+"""Whatever was committed when an actor was killed, its successor continues from it: each trade is recorded once, and none is forgotten."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_trades_and_the_gaps_that_they_open_are_one_transaction() -> None:
 
 
 def test_a_refill_closes_a_gap_and_never_goes_beyond_the_stream() -> None:
-    """After a restart the newest streamed trade says where to go on; a refilled one above it would hide what lies between."""
+    """After a restart the stream resumes after the newest streamed trade; a refilled one above it would hide what lies between."""
     stream = core()
     assert BITCOIN is not None
     stream.streamed(frame(1, 4))

@@ -1,4 +1,4 @@
-"""Full disks in the state: which folder, of which components, and that they go on when there is room."""
+"""Full disks in the state: which folder, of which components, and that they continue when there is room."""
 
 from __future__ import annotations
 
