@@ -1,4 +1,4 @@
-"""The Grafana dashboard and the alert rules: valid PromQL that names only metrics and labels that exist."""
+"""The Grafana dashboard and the alerting rules: valid PromQL that names only metrics and labels that exist."""
 
 from __future__ import annotations
 
