@@ -49,7 +49,7 @@ log = get_logger("dashboard")
 def page_policy(nonce: str, host: str) -> str:
     """Content-Security-Policy of the page: scripts by nonce, resources from this server only.
 
-    `unsafe-eval` is needed, because Bokeh's and Panel's scripts compile functions; `blob:` for modules that Panel builds; inline styles for components.
+    `unsafe-eval` is needed, because Bokeh's and Panel's scripts compile functions; `blob:` for modules that Panel builds; inline styles for parts.
     """
     return "; ".join(
         (
