@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_a_rule_of_the_page_fires_and_can_be_muted_and_removed(market: Stack, open_page: Opener) -> None:
-    """The state of a component that runs holds at once; firings by ticks: tests/unit/dashboard/test_alert_feed.py."""
+    """The state of a component that runs holds at once; firings by ticks: tests/unit/dashboard/feeds/test_alert_feed.py."""
     seen = open_page(f"{market.url}/?view=alerts", wait_for=".cv-alert-form")
     page = seen.page
     form = page.locator(".cv-alert-form form")
