@@ -141,7 +141,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):
         return caller_of([value for key, value in metadata or () if key == AUTHORIZATION], self._callers)
 
     def _followed(self, handler: Handler, caller: Caller) -> Handler:
-        """The handler, of the kind of `control.rpc.handlers`, with its running calls in `_running`."""
+        """The handler, of the kind of `control.rpc.handlers`, with its running calls in `running`."""
         if handler is None:
             return None
         behaviour: Any = handler.stream_stream

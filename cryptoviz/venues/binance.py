@@ -49,7 +49,6 @@ SPEC = VenueSpec(
     symbols=PROVIDER.asset_ids,
     quote="USDT",
     contiguous_ids=True,
-    acks_prove=False,
     quiet=QuietRule.ROW,
     channels=frozenset(Channel),
     limits=StreamLimits(

@@ -55,7 +55,6 @@ SPEC = VenueSpec(
     symbols=PROVIDER.asset_ids,
     quote="USD",
     contiguous_ids=True,
-    acks_prove=True,
     quiet=QuietRule.ABSENT,
     channels=frozenset(_CHANNELS),
     limits=StreamLimits(

@@ -61,7 +61,6 @@ SPEC = VenueSpec(
     },
     quote="USD",
     contiguous_ids=True,
-    acks_prove=True,
     quiet=QuietRule.ABSENT,
     channels=frozenset(Channel),
     limits=StreamLimits(

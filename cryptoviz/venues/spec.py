@@ -99,7 +99,6 @@ class VenueSpec:
         symbols: our asset ids -> the venue's symbols, of the same quote currency.
         quote: that currency.
         contiguous_ids: trade ids of a symbol are numbers that rise by 1. Without it no gap can be proved.
-        acks_prove: an acknowledgement means that the symbol exists. Otherwise only data proves it, or the listing of the provider of that name.
         quiet: candles of intervals without trades.
         channels: what it streams.
         limits, refill: see there.
@@ -112,7 +111,6 @@ class VenueSpec:
     symbols: Mapping[str, str]
     quote: str
     contiguous_ids: bool
-    acks_prove: bool
     quiet: QuietRule
     channels: frozenset[Channel]
     limits: StreamLimits

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from dashboard.views.texts import spoken
 
-__all__ = ["UNKNOWN", "Direction", "direction", "format_bps", "format_compact", "format_count", "format_percent", "format_price"]
+__all__ = ["UNKNOWN", "Direction", "direction", "format_compact", "format_count", "format_percent", "format_price"]
 
 UNKNOWN = "—"
 _MINUS = "−"
@@ -102,13 +102,6 @@ def format_percent(percent: float | None, *, arrow: bool = True) -> str:
     sign = {Direction.UP: "+", Direction.DOWN: _MINUS}.get(way, "")
     text = f"{sign}{_local(f'{abs(percent):,.2f}')}%"
     return f"{_ARROWS[way]} {text}" if arrow else text
-
-
-def format_bps(value: float | None) -> str:
-    """A spread in basis points with one decimal."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    return _local(f"{value:,.1f}")
 
 
 def format_count(value: float | None) -> str:

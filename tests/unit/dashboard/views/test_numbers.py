@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.views.numbers import UNKNOWN, Direction, direction, format_bps, format_compact, format_count, format_percent, format_price
+from dashboard.views.numbers import UNKNOWN, Direction, direction, format_compact, format_count, format_percent, format_price
 from dashboard.views.texts import say, speak
 
 
@@ -40,7 +40,7 @@ def test_prices_keep_the_digits_that_their_size_needs(value: float, shown: str) 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
 def test_what_is_not_known_is_a_dash_and_never_zero(value: float | None) -> None:
-    assert {format_price(value), format_compact(value), format_percent(value), format_bps(value), format_count(value)} == {UNKNOWN}
+    assert {format_price(value), format_compact(value), format_percent(value), format_count(value)} == {UNKNOWN}
     assert direction(value) is Direction.NONE
 
 
