@@ -134,7 +134,7 @@ ENDS = {
 """Exit code and last words of the command."""
 
 
-def test_a_cluster_that_ended_leaves_no_process_and_its_next_start_goes_on(tmp_path: Path) -> None:
+def test_a_cluster_that_ended_leaves_no_process_and_its_next_start_works(tmp_path: Path) -> None:
     home, log, figures = tmp_path / "home", tmp_path / "output", Figures("faults 12 and 14")
     env = environment(home, 0.5)
     back: Recovery | None = None

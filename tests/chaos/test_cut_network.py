@@ -78,7 +78,7 @@ def started(late: Late) -> Late:
 
 
 @pytest.mark.short
-def test_a_start_without_engines_says_which_are_missing_and_goes_on_with_each(late: Late) -> None:
+def test_a_start_without_engines_names_those_missing_and_continues_with_each(late: Late) -> None:
     demo, figures = late.demo, Figures("fault 29")
     addresses = {"kafka": demo.settings.kafka.bootstrap_servers, "object-store": demo.settings.s3.endpoint, "redis": demo.settings.redis.url[8:-2]}
     for name, address in addresses.items():

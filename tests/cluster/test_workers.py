@@ -264,7 +264,7 @@ def test_a_worker_that_is_killed_and_booted_loses_and_doubles_nothing(cluster: C
     assert_each_row_once(cluster, 1000)
 
 
-def test_a_killed_head_goes_on_where_it_was_after_ray_up(cluster: Cluster) -> None:
+def test_a_killed_head_continues_where_it_was_after_ray_up(cluster: Cluster) -> None:
     cluster.head.run(f"cd {PROJECT} && .venv/bin/cryptoviz stop --yes {STOPPED}")
     rows = assert_each_row_once(cluster, 1000)
     cluster.head.kill()

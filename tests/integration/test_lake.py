@@ -203,7 +203,7 @@ def jvm(name: str) -> psutil.Process:
     return found
 
 
-def test_second_job_takes_over_and_the_first_refuses_to_go_on(rig: Rig) -> None:
+def test_second_job_takes_over_and_the_first_refuses_to_continue(rig: Rig) -> None:
     caught_up(rig.settings)
     intruder = TableLog(table_address(rig.settings.s3, "prices"), PRICES, rig.settings.s3.storage_options(), "intruder")
     intruder.open()

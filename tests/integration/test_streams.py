@@ -101,7 +101,7 @@ async def test_an_announced_end_is_overlapped_by_the_next_connection(rig: Stream
     assert await rig.gaps() == {}
 
 
-async def test_a_restart_goes_on_after_the_last_recorded_trade(rig: StreamRig) -> None:
+async def test_a_restart_continues_after_the_last_recorded_trade(rig: StreamRig) -> None:
     first = rig.actor("kraken")
     await first.start()
     await published(first, 15)

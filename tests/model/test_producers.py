@@ -225,7 +225,7 @@ def one_refused() -> KafkaTransaction:
 
 
 @pytest.mark.parametrize("published", [PublishedTicks, PublishedTransactions])
-def test_what_was_refused_is_told_once_whatever_answer_is_lost(published: type[Published]) -> None:
+def test_what_was_refused_is_reported_once_whatever_answer_is_lost(published: type[Published]) -> None:
     """One event anywhere, but no death of the process: no other process would know."""
     producing: list[Producing] = []
 

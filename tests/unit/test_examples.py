@@ -130,7 +130,7 @@ def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_the_watch_goes_on_over_a_restart_of_the_service(tmp_path: Path) -> None:
+def test_the_watch_continues_over_a_restart_of_the_service(tmp_path: Path) -> None:
     settings = load_settings("live", home=tmp_path, control={"port": free_port()})
     out = tmp_path / "out"
     command = [sys.executable, str(EXAMPLES / "watch.py"), "--count", "2", "--address", settings.control.address]

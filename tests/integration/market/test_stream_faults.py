@@ -235,7 +235,7 @@ async def test_a_slow_reader_is_reset(url, set_clock, fault, still):
         assert entry["close_reason"] == "slow reader"
 
 
-async def test_a_halt_has_no_trades_and_ids_go_on_after_it(url, set_clock, fault, still):
+async def test_a_halt_has_no_trades_and_ids_continue_after_it(url, set_clock, fault, still):
     await fault("trade_rate", "kraken", per_s=0, duration_s=60, symbols=["BTC/USD"])
     async with subscribed(url, "kraken") as feed:
         set_clock.advance(120)

@@ -165,7 +165,7 @@ def test_a_file_that_is_newer_than_the_copy_is_shared(copy: dict[str, Any] | Non
     assert given == shared
 
 
-async def test_a_missing_copy_is_told_from_a_redis_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_copy_is_distinguished_from_a_redis_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     redis = FakeRedis()
     states = shared_states(monkeypatch, redis)
     assert await states.load("breaker") == {}

@@ -130,7 +130,7 @@ async def test_errors_of_ray_become_typed_errors(fake: FakeRay, error: Exception
     assert (type(copy), copy.message) == (kind, message)
 
 
-async def test_a_dead_actor_is_told_from_a_restarting_one(fake: FakeRay) -> None:
+async def test_a_dead_actor_is_distinguished_from_a_restarting_one(fake: FakeRay) -> None:
     fake.methods["collector"] = {"dead": DIED, "restarting": ActorUnavailableError("is restarting", None)}
     actor = RayActor("collector", "here")
     with pytest.raises(ActorDied) as dead:

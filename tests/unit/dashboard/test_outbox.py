@@ -27,7 +27,7 @@ def test_a_change_is_sent_each_time() -> None:
     assert out.take()[0] == {"rows": {"tail": 1}}
 
 
-def test_a_browser_that_begins_anew_gets_everything() -> None:
+def test_a_browser_that_begins_again_gets_everything() -> None:
     out = Outbox()
     out.put("a", "1")
     out.take()

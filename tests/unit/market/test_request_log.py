@@ -70,7 +70,7 @@ def test_an_empty_ledger_has_an_empty_page(opened, tmp_path):
     assert page(opened(tmp_path)) == {"first_seq": None, "last_seq": 0, "next_since": 0, "entries": []}
 
 
-def test_numbers_go_on_after_a_restart(opened, tmp_path):
+def test_numbers_continue_after_a_restart(opened, tmp_path):
     first = opened(tmp_path)
     fill(first, 5)
     first.close()

@@ -71,7 +71,7 @@ def market():
 
 
 @pytest.mark.parametrize("price_view", [PriceView("near"), PriceView("beside", spread_bps=4, stepped=True)])
-def test_candles_of_a_sight_are_those_of_its_ticks(market, price_view):
+def test_candles_of_a_price_view_are_those_of_its_ticks(market, price_view):
     coin = market.coins[0]
     start = JAN_2024_MS + 9 * DAY_MS
     ticks = [market.price(price_view, coin, start + at * 1000) for at in range(600)]
@@ -82,7 +82,7 @@ def test_candles_of_a_sight_are_those_of_its_ticks(market, price_view):
     assert max(minute.high for minute in minutes) == both.high
 
 
-def test_a_stepped_sight_holds_its_distance_for_a_candle(market):
+def test_a_stepped_price_view_holds_its_distance_for_a_candle(market):
     near, beside, coin = PriceView("near"), PriceView("beside", spread_bps=4, stepped=True), market.coins[0]
     start = JAN_2024_MS + 9 * DAY_MS
     ratios = [market.price(beside, coin, at) / market.price(near, coin, at) for at in range(start, start + 3 * CANDLE_MS, 60_000)]

@@ -27,7 +27,7 @@ def test_each_id_is_found_in_its_second(counts):
         assert {counts.second_of(trade_id) for trade_id in ids} <= {second}
 
 
-def test_a_halt_has_no_trades_and_ids_go_on_after_it(counts):
+def test_a_halt_has_no_trades_and_ids_continue_after_it(counts):
     assert counts.made(100, 110) == 0
     assert (counts.second_of(150), counts.second_of(151)) == (99, 110)
 

@@ -307,7 +307,7 @@ async def test_coinbase_that_never_answers_is_one_timeout(make, serve):
     assert (result.failure, result.observations) == (FallbackReason.TIMEOUT, {})
 
 
-async def test_coinbase_stops_at_a_refusal_and_tells_it_in_the_next_tick(make, serve):
+async def test_coinbase_stops_at_a_refusal_and_reports_it_in_the_next_tick(make, serve):
     async def answer(request: web.Request) -> web.StreamResponse:
         if len(server.asked) > 5:
             return web.json_response({"error": "RESOURCE_EXHAUSTED"}, status=429, headers={"x-ratelimit-reset": "60"})

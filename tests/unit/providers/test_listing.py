@@ -121,7 +121,7 @@ async def test_a_provider_whose_answers_are_its_list_is_not_asked_for_another(as
         ("coinbase", "NOSUCH-USD", "MATIC-USD", None),
     ],
 )
-async def test_wrong_and_halted_ids_are_told_with_their_coins(asking, name: str, wrong: str, halted: str, word: str | None):
+async def test_wrong_and_halted_ids_are_reported_with_their_coins(asking, name: str, wrong: str, halted: str, word: str | None):
     asked = asking(name)
     assets = with_ids(name, solana=wrong, polygon=halted)
     # The exchanges' lists fail as a whole for an unknown id, so that what a poll has found is not asked for.

@@ -204,7 +204,7 @@ async def test_binances_currency_is_the_listings_quote_asset(exchange: Exchange)
 
 
 @pytest.mark.parametrize("exchange", ["kraken"], indirect=True)
-async def test_krakens_alias_is_looked_up_by_itself(exchange: Exchange):
+async def test_krakens_alias_is_looked_up_alone(exchange: Exchange):
     # `DOGEUSD` is answered under `XDGUSD`, whose names in the listing do not hold it.
     exchange.listing = {"XDGUSD": {**listed("XDGUSD", "XDG/USD", "ZUSD"), "alias": "DOGEUSD"}, "XXBTZUSD": listed("XBTUSD", "XBT/USD", "ZUSD")}
     exchange.prices = {"XDGUSD": "0.25", "XXBTZUSD": "62750.1"}

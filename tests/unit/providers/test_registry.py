@@ -132,7 +132,7 @@ def test_a_module_that_reads_invalid_settings_does_not_hide_or_double_their_erro
 
 
 @pytest.mark.parametrize(("plan", "key"), [("keyed", None), ("gold", "k")])
-async def test_a_plan_that_cannot_work_is_told_before_the_first_poll(plan: str, key: str | None):
+async def test_a_plan_that_cannot_work_is_reported_before_the_first_poll(plan: str, key: str | None):
     given = {"coinmarketcap": {"plan": plan, "api_key": key}}
     with pytest.raises(SettingsError, match="CRYPTOVIZ_PROVIDERS__COINMARKETCAP__PLAN"):
         load_settings(providers=given)

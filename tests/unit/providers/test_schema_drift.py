@@ -120,7 +120,7 @@ def test_values_that_no_market_shows(coin, odd):
     assert values([{"price": 100.0} | coin, {"price": 100.0} | usual]).odd == ()
 
 
-def test_a_jump_of_most_prices_is_told_for_some_polls_and_then_the_usual():
+def test_a_jump_of_most_prices_is_reported_for_some_polls_and_then_the_usual():
     usual, up, down = ([{"price": price}] * 4 for price in (100.0, 191.0, 9.0))
     assert values(usual, [{"price": 150.0}] * 4).odd == ()
     assert values(usual, [{"price": 1e5}, {"price": 1e5}, {"price": 100.0}, {"price": 100.0}]).odd == ()

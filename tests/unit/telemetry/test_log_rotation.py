@@ -35,7 +35,7 @@ def test_a_log_within_its_limit_is_left(tmp_path: Path, size: int) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.log"]
 
 
-def test_writers_go_on_in_the_same_file(tmp_path: Path) -> None:
+def test_writers_continue_in_the_same_file(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"one\n" * 5)

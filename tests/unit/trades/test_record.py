@@ -37,7 +37,7 @@ def test_a_trade_is_one_line_of_json_with_the_fields_of_the_table_and_comes_back
     assert pickle.loads(pickle.dumps(made)) == made
 
 
-def test_the_key_tells_venues_symbols_and_ids_apart_and_nothing_else():
+def test_the_key_distinguishes_venues_symbols_and_ids_and_nothing_else():
     assert trade(7).trade_key == trade(7, at_s=99.0, price="5").trade_key
     assert len({trade_key("a", "b", "1"), trade_key("a", "b1", ""), trade_key("ab", "", "1"), trade_key("a", "b", "2")}) == 4
     assert topic_key("kraken", "BTC/USD") == b"kraken:BTC/USD"

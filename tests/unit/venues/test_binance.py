@@ -122,7 +122,7 @@ def test_what_is_not_as_documented_is_one_typed_error(frame, reason):
     assert (caught.value.venue, caught.value.reason) == ("binance", reason)
 
 
-def test_a_refill_is_asked_for_by_id_and_goes_on_until_the_run_is_covered():
+def test_a_refill_is_requested_by_id_and_continues_until_the_run_is_covered():
     call = BINANCE.refill(BITCOIN["binance"], IdRun(100, 1_199))
     assert call is not None
     assert (call.path, dict(call.query)) == ("/api/v3/historicalTrades", {"symbol": "BTCUSDT", "fromId": "100", "limit": "1000"})

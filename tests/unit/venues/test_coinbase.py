@@ -96,7 +96,7 @@ def rows_of(numbers) -> bytes:
     return json.dumps(rows).encode()
 
 
-def test_a_refill_comes_newest_first_and_goes_on_to_older_trades():
+def test_a_refill_comes_newest_first_and_continues_to_older_trades():
     call = COINBASE.refill(BITCOIN["coinbase"], IdRun(100, 104))
     assert call is not None
     assert (call.path, dict(call.query)) == ("/products/BTC-USD/trades", {"limit": "5", "after": "105"})

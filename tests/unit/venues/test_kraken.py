@@ -133,7 +133,7 @@ def answer(rows, last_ns: int) -> bytes:
     return json.dumps({"error": [], "result": {"XXBTZUSD": rows, "last": str(last_ns)}}).encode()
 
 
-def test_a_refill_begins_at_the_trade_before_the_gap_and_goes_on_from_the_last_row():
+def test_a_refill_begins_at_the_trade_before_the_gap_and_continues_from_the_last_row():
     assert KRAKEN.refill(BITCOIN["kraken"], IdRun(5, 6)) is None  # by time only, and none is known
     call = KRAKEN.refill(BITCOIN["kraken"], IdRun(5, 6), (1_767_225_004_123_456, None))
     assert call is not None

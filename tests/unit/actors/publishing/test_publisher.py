@@ -85,7 +85,7 @@ def test_the_connection_is_retried_until_it_succeeds(rig: Rig):
     assert rig.publisher.stats.message == ""
 
 
-def test_a_full_queue_drops_the_oldest_waiting_batch_and_tells(rig: Rig):
+def test_a_full_queue_drops_the_oldest_waiting_batch_and_reports_it(rig: Rig):
     rig.broker.gate.clear()
     rig.publisher.start()
     rig.publisher.offer(transaction(0))

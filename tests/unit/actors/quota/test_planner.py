@@ -144,7 +144,7 @@ def test_too_small_plans_leave_ticks_out_but_never_ask_two_at_once():
     assert result.ticks - result.missed == pytest.approx(19_000, rel=0.001)
 
 
-def test_what_the_provider_tells_of_its_plan_counts():
+def test_the_usage_that_the_provider_reports_counts():
     turns = Turns("coingecko", FREE, TICK)
     turns.at(NOVEMBER, Usage())
     turns.learn(Plan(per_month=500_000))

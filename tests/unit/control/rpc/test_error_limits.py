@@ -62,7 +62,7 @@ def raising(served: Serving, monkeypatch: pytest.MonkeyPatch) -> Raising:
     ],
     ids=lambda error: f"{type(error).__name__} {getattr(error, 'code', '')}".strip(),
 )
-def test_an_error_without_a_status_is_internal_and_tells_nothing(raising: Raising, error: BaseException) -> None:
+def test_an_error_without_a_status_is_internal_and_reveals_nothing(raising: Raising, error: BaseException) -> None:
     found = raising(error)
     assert isinstance(found, ControlRefused)
     assert found.code == "INTERNAL"

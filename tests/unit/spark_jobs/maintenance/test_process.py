@@ -29,7 +29,7 @@ def test_a_round_imports_neither_pandas_nor_encryption() -> None:
     assert found.stdout.split() == ["minio", "pyarrow"]
 
 
-async def test_a_round_on_a_full_disk_fails_with_the_reason_and_the_schedule_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_round_on_a_full_disk_fails_with_the_reason_and_the_schedule_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -129,7 +129,7 @@ def test_the_planned_batch_is_repeated() -> None:
 
 
 @pytest.mark.parametrize("error", [LakeError("another lake job has taken over"), ValueError("another lake job has taken over")])
-def test_spark_does_not_go_on_after_a_batch_that_failed(error: Exception) -> None:
+def test_spark_does_not_continue_after_a_batch_that_failed(error: Exception) -> None:
     writer = Writer()
     writer.error = error
     bridge = bridge_of(writer, Kafka(7))
