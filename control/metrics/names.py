@@ -14,8 +14,8 @@ __all__ = ["HELP", "PREFIX", "Exported", "exported"]
 
 PREFIX = "cryptoviz_"
 _TOTAL = "_total"
-# Suffixes of probes: replaced by, and the factor of the value. A probe's MB is 2**20 bytes.
-_UNITS = {"_ms": ("_seconds", 1e-3), "_s": ("_seconds", 1.0), "_mb": ("_bytes", float(2**20))}
+# Suffixes of probes: replaced by, and the factor of the value. The first that fits counts. A probe's MB is 2**20 bytes.
+_UNITS = {"_per_s": ("_per_second", 1.0), "_ms": ("_seconds", 1e-3), "_s": ("_seconds", 1.0), "_mb": ("_bytes", float(2**20))}
 _ENGINE = {
     "answer_ms": "Time of the last ping.",
     "rss_mb": "Resident memory of the server's process.",

@@ -16,6 +16,7 @@ from cryptoviz.components import ComponentKind
         (ComponentKind.SCRAPER, "polls_total", "cryptoviz_scraper_polls", True, 1.0),
         (ComponentKind.SCRAPER, "latency_ms", "cryptoviz_scraper_latency_seconds", False, 0.001),
         (ComponentKind.SCRAPER, "last_poll_age_s", "cryptoviz_scraper_last_poll_age_seconds", False, 1.0),
+        (ComponentKind.STREAM, "trades_per_s", "cryptoviz_stream_trades_per_second", False, 1.0),
         (ComponentKind.ENGINE, "rss_mb", "cryptoviz_engine_rss_bytes", False, 1_048_576.0),
         (ComponentKind.EXTERNAL, "answer_ms", "cryptoviz_engine_answer_seconds", False, 0.001),
         (ComponentKind.LAKE, "lag_records", "cryptoviz_lake_lag_records", False, 1.0),
