@@ -1,4 +1,4 @@
-"""Our candles held against the venue's own: equal, or what differs. Used by tests of the venues' candles; no table stores the results."""
+"""Our candles held against the venue's own: equal, or what differs."""
 
 from __future__ import annotations
 
