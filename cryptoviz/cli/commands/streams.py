@@ -57,7 +57,7 @@ def streams_view(rows: Sequence[ComponentStatus]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, expand=False)
     for heading in ("stream", "state"):
         table.add_column(heading)
-    for heading in ("acked", "trades", "per s", "open gaps", "missing", "refilled", "doubles", "reconnects"):
+    for heading in ("acked", "trades", "per s", "open gaps", "missing", "refilled", "duplicates", "reconnects"):
         table.add_column(heading, justify="right")
     notes: list[Text] = []
     for row in rows:
