@@ -44,7 +44,6 @@ ALERT_TEXTS: dict[str, tuple[str, str]] = {
     "alert_muted": ("muted", "muette"),
     "alert_none": ("No alerts yet", "Aucune alerte"),
     "alert_none_fired": ("Nothing has fired yet", "Aucun déclenchement"),
-    "alert_loading": ("Reading the alerts", "Lecture des alertes"),
     "alert_problem": ("Not refreshed", "Non actualisé"),
     "alert_elsewhere": (
         "Another dashboard of this pipeline evaluates the alerts.",

@@ -48,7 +48,6 @@ TRADE_TEXTS: dict[str, tuple[str, str]] = {
     "tr_waiting": ("Waiting for trades", "En attente de transactions"),
     "tr_reading": ("Reading the topic", "Lecture du topic"),
     "tr_lost": ("Live trades lost", "Transactions en direct perdues"),
-    "tr_chart": ("Chart", "Graphique"),
     "venue": ("Source of the candles", "Source des chandeliers"),
     "venue_polled": ("polled prices", "prix relevés"),
     "volume_traded": ("Volume", "Volume"),
