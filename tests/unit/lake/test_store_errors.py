@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import cast
 
 import pyarrow as pa
 import pytest
 from minio.error import S3Error
-from urllib3 import BaseHTTPResponse
-from urllib3.connectionpool import ConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPResponse
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
 from actors.backfill.wanted import first_live_ticks
@@ -40,8 +38,8 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 # Of no use to these errors.
-RESPONSE = cast("BaseHTTPResponse", None)
-POOL = cast("ConnectionPool", None)
+RESPONSE = HTTPResponse()
+POOL = HTTPConnectionPool("h")
 NOT_READY = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>XMinioServerNotInitialized</Code>'
     b"<Message>Server not initialized yet, please try again.</Message><Resource>/x</Resource></Error>"
