@@ -13,7 +13,7 @@ from dashboard.views.provenance_rows import provenance_markup
 __all__ = ["TracePart"]
 
 _COMING_MS = 60_000
-"""A tick that is not older may still be on its way to the lake: it is looked for again."""
+"""A tick that is not older may still be on its way to the lake: it is looked for again. So may one of a collector whose clock is ahead."""
 _AGAIN_MS = 1_000
 
 
@@ -66,7 +66,7 @@ class TracePart:
             if number != self._asked:
                 return
             now_ms = self._session.now_ms()
-            coming = tick_ms is not None and 0 <= now_ms - tick_ms < _COMING_MS
+            coming = tick_ms is not None and abs(now_ms - tick_ms) < _COMING_MS
             if coming and tick_ms is not None and (one is None or one.exchange is None):
                 self._again = (now_ms + _AGAIN_MS, asset, tick_ms)
             if one is not None:

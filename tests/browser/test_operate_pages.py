@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from cryptoviz.client import ControlClient
+from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState, Probe, scraper_name
 from cryptoviz.operations import OperationState
 from cryptoviz.security.tokens import Role, TokenFile
+from dashboard.app_context import AppContext
+from dashboard.feeds.lake_history import LakeHistory
 from tests.browser.conftest import Opener, until_shown
-from tests.support.page_stack import Stack, walk
+from tests.support.dashboard_server import serving
+from tests.support.page_stack import TICK_MS, Stack, walk
+from tests.support.ports import free_port
 from tests.support.topics import ends_of
 from tests.support.waiting import eventually
 
@@ -100,16 +106,27 @@ def test_the_lake_shows_its_files_and_traces_a_price(market: Stack, filled: int,
     assert seen.errors == []
 
 
-@pytest.mark.long
-def test_a_click_on_a_price_shows_where_it_comes_from_as_soon_as_the_lake_knows(market: Stack, open_page: Opener, now_tick: int) -> None:
-    one = walk("cosmos", now_tick + 2000, 1)[0]
-    seen = open_page(f"{market.url}/")
+@pytest.fixture
+def now_served(stack: Stack) -> Iterator[tuple[AppContext, str]]:
+    """A page of its own on the stack's lake, whose ticks are of now; the test acts as the feed."""
+    settings = stack.settings.model_copy(update={"dashboard": stack.settings.dashboard.model_copy(update={"port": free_port()})})
+    app_context = AppContext.create(settings, lambda: ControlClient.from_settings(settings), LakeHistory(settings))
+    with serving(app_context) as url:
+        yield app_context, url
+    app_context.stop()
+
+
+def test_a_click_on_a_price_shows_where_it_comes_from_as_soon_as_the_lake_knows(
+    stack: Stack, now_served: tuple[AppContext, str], open_page: Opener
+) -> None:
+    app_context, url = now_served
+    one = walk("cosmos", SystemClock().now_ms() // TICK_MS * TICK_MS, 1)[0]
+    app_context.live.apply([one])
+    seen = open_page(url)
     page = seen.page
-    market.publisher.tick([one])
-    price = page.locator(f'.cv-price[data-asset="cosmos"][data-tick="{one.tick_ts}"]')
-    price.click()
+    page.locator(f'.cv-price[data-asset="cosmos"][data-tick="{one.tick_ts}"]').click()
     until_shown(page, ".cv-trace-panel", "Not in the lake yet", 60)
-    market.fill_lake([one])
+    stack.fill_lake([one])
     until_shown(page, ".cv-trace-panel .cv-provenance", "crypto-streaming:0:0", 60)
     assert str(one.price) in str(page.locator(".cv-trace-panel").text_content())
     page.keyboard.press("Escape")

@@ -33,7 +33,7 @@ from tests.support.ports import free_port
 from tests.support.trades import change, trade
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.long]
+pytestmark = pytest.mark.browser
 
 MINUTE_MS = 60_000
 COUNT = 4_000
