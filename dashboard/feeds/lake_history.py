@@ -10,14 +10,16 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
+from cryptoviz.clock import SystemClock
 from cryptoviz.lake import Lake
 from cryptoviz.lake.ohlcv import check_interval
 from cryptoviz.settings import Settings
 from cryptoviz.times import utc
 from dashboard.feeds.history_cache import Closes, Marks
+from dashboard.feeds.provider_prices import ProviderPrices
 from dashboard.feeds.summary import price_history
 from dashboard.views.candles import DISAGREED, FALLBACK, Candle
-from dashboard.views.overlay import Overlay
+from dashboard.views.overlay import Overlay, with_providers
 from dashboard.views.statistics import PriceHistory
 
 __all__ = ["LakeHistory"]
@@ -26,8 +28,6 @@ _MARKS = """SELECT BUCKET AS ts, quote_currency, bool_or(role = 'fallback') AS f
 FROM prices WHERE asset_id = $asset AND tick_ts >= $since AND (role = 'fallback' OR disagrees) GROUP BY ALL ORDER BY ts"""
 _CONSENSUS = """SELECT BUCKET AS ts, quote_currency, arg_max(consensus_price, tick_ts) AS consensus, max(spread_bps) AS spread_bps
 FROM prices WHERE asset_id = $asset AND tick_ts >= $since AND consensus_price IS NOT NULL GROUP BY ALL ORDER BY ts"""
-_PROVIDERS = """SELECT BUCKET AS ts, quote_currency, provider, arg_max(price, tick_ts) AS price
-FROM prices WHERE asset_id = $asset AND tick_ts >= $since GROUP BY ALL ORDER BY ts, provider"""
 _ROW_COLUMNS = ("tick_ts", "quote_currency", "price", "provider", "role", "fallback_reason")
 
 
@@ -37,6 +37,8 @@ class LakeHistory:
     def __init__(self, settings: Settings) -> None:
         self._lake = Lake(settings)
         self._tick_ms = settings.collect.tick_ms
+        self._mixed = settings.collect.usdt_is_usd
+        self._providers = ProviderPrices(settings, self._lake, SystemClock())
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
         rows = self._lake.candles(asset_id, interval, start=utc(since_ms)).arrow()
@@ -56,9 +58,8 @@ class LakeHistory:
         found: dict[str, Overlay] = {}
         for start, currency, consensus, spread_bps in _rows(self._ask(_CONSENSUS, asset_id, interval, since_ms)):
             found.setdefault(currency, Overlay()).consensus.append((start, consensus, spread_bps))
-        for start, currency, provider, price in _rows(self._ask(_PROVIDERS, asset_id, interval, since_ms)):
-            found.setdefault(currency, Overlay()).providers.setdefault(provider, []).append((start, price))
-        return found
+        observed = self._providers.read(asset_id, interval, since_ms)
+        return {currency: with_providers(one, currency, observed, mixed=self._mixed) for currency, one in found.items()}
 
     def _ask(self, sql: str, asset_id: str, interval: str, since_ms: int) -> pa.Table:
         bucket = f"time_bucket(INTERVAL '{check_interval(interval)}', tick_ts)"

@@ -46,6 +46,7 @@ class ChartPart:
         """The chosen one; empty: that of most ticks."""
         self._sent: tuple[_Key, list[Candle]] | None = None
         self._overlay = False
+        self._overlay_since_ms = 0
         self._other = ""
         self._load()
 
@@ -93,6 +94,8 @@ class ChartPart:
     def refresh(self) -> None:
         """Put what changed."""
         self._put_others()
+        if self._overlay and self._since_ms != self._overlay_since_ms:
+            self._load_overlay()  # a candle is complete
         trades = self._trades
         instrument = None if trades is None else trades.shown(self.coin)
         if trades is not None:
@@ -183,7 +186,8 @@ class ChartPart:
         if not self._overlay:
             return
         asked = (self.coin, self.interval)
-        future = self._session.app_context.history.overlay(*asked, self._since_ms)
+        self._overlay_since_ms = self._since_ms
+        future = self._session.app_context.history.overlay(*asked, self._overlay_since_ms)
         self._session.when_done(future, partial(self._overlaid, asked), lambda error: self._session.notify("error", str(error)))
 
     def _overlaid(self, asked: tuple[str, str], overlays: Mapping[str, Overlay]) -> None:

@@ -70,6 +70,8 @@ MARKET_TEXTS: dict[str, tuple[str, str]] = {
     "log": ("Log scale", "Échelle log"),
     "averages": ("Averages", "Moyennes"),
     "consensus": ("Consensus", "Consensus"),
+    "overlay_missing": ("No recorded price", "Aucun prix enregistré"),
+    "overlay_since": ("Providers since", "Fournisseurs depuis"),
     "compare": ("Compare", "Comparer"),
     "compare_none": ("no comparison", "sans comparaison"),
     "interval": ("Interval", "Intervalle"),

@@ -180,19 +180,18 @@
         for (const series of overlay) chart.removeSeries(series)
         overlay = []
         if (!found) return []
-        const names = Object.keys(found.providers)
         const muted = color("--cv-muted")
         for (const [at, options] of [[1, {lineStyle: L.LineStyle.Solid}], [2, {lineStyle: L.LineStyle.Dotted}], [3, {lineStyle: L.LineStyle.Dotted}]]) {
           const series = line(muted, options)
           series.setData(found.band.map(point => ({time: point[0] / 1000, value: point[at]})))
           overlay.push(series)
         }
-        names.forEach((name, index) => {
+        found.providers.forEach(([, points], index) => {
           const series = line(PALETTE[index % PALETTE.length], {lineVisible: false, pointMarkersVisible: true, pointMarkersRadius: 2})
-          series.setData(found.providers[name].map(([start, value]) => ({time: start / 1000, value})))
+          series.setData(points.map(([start, value]) => ({time: start / 1000, value})))
           overlay.push(series)
         })
-        return names.map((name, index) => [name, PALETTE[index % PALETTE.length]])
+        return found.providers.map(([name], index) => [name, PALETTE[index % PALETTE.length]])
       },
       paint,
       // What is drawn, for tests.

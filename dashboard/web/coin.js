@@ -63,7 +63,12 @@
   cv.part("chart.other", found => inOrder(async () => chart?.compare(found)))
   cv.part("chart.overlay", found => inOrder(async () => {
     const names = chart?.overlay(found) ?? []
-    note.replaceChildren(...(names.length ? [cv.make("span", "", `${t("consensus")} ···`), ...names.map(([name, paint]) => { const one = cv.make("span", "cv-provider-key", name); one.style.setProperty("--key", paint); return one })] : []))
+    const key = ([name, paint]) => { const one = cv.make("span", "cv-provider-key", name); one.style.setProperty("--key", paint); return one }
+    const words = found ? [
+      ...(found.missing.length ? [`${t("overlay_missing")}: ${found.missing.join(", ")}`] : []),
+      ...(found.since === null ? [] : [`${t("overlay_since")} ${cv.time(found.since, {dateStyle: "short", timeStyle: "short"})}`]),
+    ] : []
+    note.replaceChildren(...(found ? [cv.make("span", "", `${t("consensus")} ···`), ...names.map(key), ...words.map(one => cv.make("span", "cv-note", one))] : []))
   }))
 
   const pressed = (button, on) => button.setAttribute("aria-pressed", on)

@@ -107,7 +107,8 @@ def test_averages_comparison_scales_and_overlay_have_the_values(
     minute = SystemClock().now_ms() // MINUTE_MS * MINUTE_MS - 70 * MINUTE_MS
     closes = [100.0 + (number * number) % 37 for number in range(60)]
     others = [2_000.0 + number for number in range(60)]
-    overlay = Overlay([(minute, 100.0, 200.0), (minute + MINUTE_MS, 101.0, None)], {"coingecko": [(minute, 100.5)], "kraken": [(minute, 99.5)]})
+    providers = {"CoinGecko": [(minute, 100.5)], "Kraken": [(minute, 99.5)]}
+    overlay = Overlay([(minute, 100.0, 200.0), (minute + MINUTE_MS, 101.0, None)], providers, ("Binance",), minute + MINUTE_MS)
     monkeypatch.setattr(NoHistory, "overlay", lambda *_: {"USD": overlay})
     app_context.live.apply([record("bitcoin", minute + number * MINUTE_MS, close) for number, close in enumerate(closes)])
     app_context.live.apply([record("ethereum", minute + number * MINUTE_MS, close) for number, close in enumerate(others)])
@@ -147,6 +148,9 @@ def test_averages_comparison_scales_and_overlay_have_the_values(
         return True
 
     eventually(overlaid)
+    until_shown(page, ".cv-overlay-legend", "No recorded price: Binance")
+    until_shown(page, ".cv-overlay-legend", "Providers since")
+    assert page.locator(".cv-provider-key").all_text_contents() == ["CoinGecko", "Kraken"]
     assert seen.errors == []
 
 

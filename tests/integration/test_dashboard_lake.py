@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import orjson
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,12 +18,17 @@ from cryptoviz.errors import QueryError, QueueFull
 from cryptoviz.lake import Lake
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.settings import Settings
+from cryptoviz.times import epoch_ms, utc
 from dashboard.feeds.lake_browser import LakeBrowser
+from dashboard.feeds.provider_prices import ProviderPrices
 from dashboard.feeds.sql_runner import SqlResult, SqlRunner
 from dashboard.sql_child import SqlLimits
 from tests.support.engines import object_store
+from tests.support.http_server import http_server
 from tests.support.records import TICK, record
 from tests.support.stored_lake import StoredLake
+from tests.unit.actors.recorded_run import T0, Site
+from tests.unit.dashboard.recorded_polls import last_of_minutes, recorded_polls
 
 pytestmark = [pytest.mark.integration]
 
@@ -170,3 +177,21 @@ def test_a_price_is_traced_to_its_record_and_file(settings: Settings) -> None:
     assert part is not None
     assert part.start <= exchange.offset <= part.end
     assert LakeBrowser(settings).trace("ethereum", tick_ms + 1) is None
+
+
+async def test_each_providers_price_is_that_of_its_recorded_poll_and_the_chosen_one_that_of_the_lake(settings: Settings) -> None:
+    site = Site()
+    async with http_server(site.answer) as site.url:
+        run, said = await recorded_polls(site, "coingecko", "kraken", "binance")
+        await run.aclose()
+    rows = run.rows()
+    lake = StoredLake(settings)
+    lake.raw([orjson.dumps(row) for row in rows.raw_rows], T0)
+    lake.stream([orjson.dumps(row) for row in rows.price_rows], T0)
+    reader = Lake(settings)
+    prices = await asyncio.to_thread(ProviderPrices(run.settings, reader, run.clock).read, "bitcoin", "1m", 0)
+    assert prices.series == {(name, polls[0][1]): last_of_minutes(polls) for name, polls in said.items()}
+    stored = reader.prices("bitcoin", start=utc(T0), end=utc(T0 + 60_000)).arrow().to_pylist()
+    assert {row["provider"] for row in stored} == {"coingecko"}
+    chosen = {epoch_ms(row["tick_ts"]) // 60_000 * 60_000: row["price"] for row in stored}
+    assert dict(prices.series["coingecko", "USD"]) == chosen
