@@ -293,10 +293,11 @@ class UnknownAlert(TerminalError):
 
 
 class AlertRefused(TerminalError):
-    """A value of an alert rule is not valid; `field` names it, `value` is what was received."""
+    """A value of an alert rule is not valid; `field` names it, `value` is what was received, `valid` says what is."""
 
     field: str = ""
     value: str = ""
+    valid: str = ""
 
 
 class DeliveryRefused(TerminalError):

@@ -122,7 +122,8 @@ def _refuse_what_has_no_meaning(draft: Draft, kind: Kind) -> None:
     }
     for name, (value, kinds) in given.items():
         if value and kind not in kinds:
-            raise AlertRefused(f"{name} is {value[:64]!r}, which has no meaning for {kind}: valid is none", field=name, value=value[:64])
+            text = f"{name} is {value[:64]!r}, which has no meaning for {kind}: valid is none"
+            raise AlertRefused(text, field=name, value=value[:64], valid="none")
 
 
 def _threshold(draft: Draft, kind: Kind, known: Known) -> tuple[Direction, Decimal]:
@@ -130,7 +131,8 @@ def _threshold(draft: Draft, kind: Kind, known: Known) -> tuple[Direction, Decim
         return Direction.ABOVE, Decimal(0)
     if draft.above and draft.below:
         above, below = draft.above[:64], draft.below[:64]
-        raise AlertRefused(f"above is {above!r} and below is {below!r}: valid is one of them", field="below", value=below)
+        text = f"above is {above!r} and below is {below!r}: valid is one of them"
+        raise AlertRefused(text, field="below", value=below, valid="one of them")
     name, text = ("below", draft.below) if draft.below else ("above", draft.above or _default(kind, known))
     if not text:
         raise _refused("above", text, f"{_LIMITS[kind][2]}, as above or below")
@@ -208,4 +210,4 @@ def _note(text: str) -> str:
 
 
 def _refused(name: str, value: str, valid: str) -> AlertRefused:
-    return AlertRefused(f"{name} is {value[:64]!r}: valid is {valid}", field=name, value=value[:64])
+    return AlertRefused(f"{name} is {value[:64]!r}: valid is {valid}", field=name, value=value[:64], valid=valid)

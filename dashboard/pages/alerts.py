@@ -12,6 +12,7 @@ from cryptoviz.alerts.store import new_rule_id
 from cryptoviz.errors import AlertRefused
 from dashboard.page_session import Session
 from dashboard.pages.page import Page, PageKind
+from dashboard.views.alert_refusals import refusal_text
 from dashboard.views.alert_rows import alert_form, alerts_frame, condition_text, draft_of, form_values, history_table, rule_table
 from dashboard.views.link import Link
 from dashboard.views.markup import element, text
@@ -64,7 +65,7 @@ class AlertsPage(Page):
         try:
             made = make_rule(draft_of(values), new_rule_id() if before is None else before.rule_id, self.session.now_ms(), known)
         except AlertRefused as error:
-            self.session.notify("error", str(error))
+            self.session.notify("error", refusal_text(error, self._t))
             return
         if before is None:
             self._store(lambda: app_context.alert_store.add(made), "alert_added", made)

@@ -106,7 +106,7 @@ class HistoryPart:
 
     def _put(self) -> None:
         out, shown = self._session.out, self._shown
-        count = f"{format_count(shown.count)} {say('rows')}" if shown.rows else ""
+        count = f"{format_count(shown.count)} {say('row' if shown.count == 1 else 'rows')}" if shown.rows else ""
         if shown.count > len(shown.rows):
             count += f", newest {len(shown.rows):,} shown"
         note = element("span", text(self._problem or count), "cv-warn" if self._problem else "cv-note")

@@ -69,7 +69,7 @@ class SqlPart:
         took = (self._session.now_ms() - self._since_ms) / 1000
         limit = f", cut at {self._session.app_context.inspection.sql.limits.rows:,}" if result.cut else ""
         shown = f", first {_SHOWN_ROWS} shown" if count > _SHOWN_ROWS else ""
-        note = element("span", text(f"{count:,} rows{limit}{shown}, {took:.1f} s"), "cv-note cv-sql-note")
+        note = element("span", text(f"{count:,} row{'' if count == 1 else 's'}{limit}{shown}, {took:.1f} s"), "cv-note cv-sql-note")
         buttons = "".join(
             element("button", f"{kind.upper() if kind == 'csv' else 'Parquet'}", "cv-button", type="button", data_act="download_sql", data_kind=kind)
             for kind in _TYPES

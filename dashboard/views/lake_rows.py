@@ -59,13 +59,10 @@ def bytes_text(size: float) -> str:
 def total_line(days: Sequence[LakeDay], maintained: str) -> str:
     """Totals of all tables, and when maintenance last ran."""
     rows, files, size = sum(one.rows for one in days), sum(one.files for one in days), sum(one.size for one in days)
-    facts = [
-        ("rows", format_count(rows)),
-        ("files", format_count(files)),
-        ("size", bytes_text(size)),
-        ("days", format_count(len({one.day for one in days}))),
-    ]
-    shown = "".join(element("span", f"{element('b', text(value))} {text(say(name))}", f"cv-lake-{name}") for name, value in facts)
+    counts = (("rows", "row", rows), ("files", "file", files), ("days", "day", len({one.day for one in days})))
+    facts = [(name, one if count == 1 else name, format_count(count)) for name, one, count in counts]
+    facts.insert(2, ("size", "size", bytes_text(size)))
+    shown = "".join(element("span", f"{element('b', text(value))} {text(say(word))}", f"cv-lake-{name}") for name, word, value in facts)
     return element(
         "div",
         element("h2", text(say("Lake")), "cv-title") + shown + element("span", text(say(maintained)), "cv-note cv-maintained"),

@@ -53,6 +53,7 @@ ALERT_TEXTS: dict[str, tuple[str, str]] = {
     "alert_saved": ("Saved", "Enregistrée"),
     "alert_removed": ("Removed", "Supprimée"),
     "alert_failed": ("Not changed", "Non modifiée"),
+    "alert_refused": ("{error}", "{name} : « {value} » n'est pas valide. Valide : {valid}"),
     "alert_sent": ("sent", "envoyé"),
     "alert_kind_price": ("price", "prix"),
     "alert_kind_change": ("change", "variation"),

@@ -46,6 +46,7 @@ FRENCH: dict[str, str] = {
     "Write a tick such as 2026-01-31T12:00:00Z, or nothing for the newest.": "Écrire un relevé comme 2026-01-31T12:00:00Z, ou rien pour le dernier.",
     # History and statistics
     "History": "Historique",
+    "row": "ligne",
     "rows": "lignes",
     "Tick (UTC)": "Relevé (UTC)",
     "Price": "Prix",
@@ -127,8 +128,10 @@ FRENCH: dict[str, str] = {
     "Value": "Valeur",
     # Lake
     "Lake": "Lac",
+    "file": "fichier",
     "files": "fichiers",
     "size": "taille",
+    "day": "jour",
     "days": "jours",
     "maintenance has not run yet": "la maintenance n'a pas encore eu lieu",
     "Day": "Jour",

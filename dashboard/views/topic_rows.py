@@ -211,7 +211,9 @@ def record_table(found: Found) -> str:
     """Records, each opened by a click."""
     rows = "".join(_record(one) for one in found.records)
     reach = "" if found.complete else ", stopped by the limit of time or records"
-    note = element("p", f"{len(found.records)} records shown, {found.scanned:,} read{reach}.", "cv-note cv-found")
+    note = element(
+        "p", f"{len(found.records)} record{'' if len(found.records) == 1 else 's'} shown, {found.scanned:,} read{reach}.", "cv-note cv-found"
+    )
     return note + element("div", rows, "cv-records")
 
 

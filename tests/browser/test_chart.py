@@ -233,3 +233,16 @@ def test_two_browsers_are_in_step(app_context: AppContext, served: str, open_pag
     for page in pages:
         eventually(lambda page=page: page.locator(".cv-latest-ingest").get_attribute("data-tick-ts") == str(tick + 2 * TICK_MS))  # type: ignore[misc]
     assert len({shown_text(page, '.cv-price[data-asset="bitcoin"]') for page in pages}) == 1
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_changes_fit_into_their_columns(app_context: AppContext, served: str, open_page: Opener, width: int) -> None:
+    tick = SystemClock().now_ms() // TICK_MS * TICK_MS
+    wide = {"change_1h_pct": -12.34, "change_24h_pct": -57.66, "change_7d_pct": -87.65}
+    app_context.live.apply([record("bitcoin", tick, 97_123.45, **wide)])
+    page = open_page(served, width=width).page
+    until_shown(page, '.cv-row[data-id="bitcoin"]', "57.66%")
+    script = "cells => cells.filter(cell => cell.querySelector('.cv-change')).map(cell => cell.scrollWidth - cell.clientWidth)"
+    over = page.locator('.cv-row[data-id="bitcoin"] .cv-cell').evaluate_all(script)
+    assert over
+    assert max(over) <= 0

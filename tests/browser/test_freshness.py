@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,9 @@ def renderers(known: set[int]) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.parametrize("asleep_s", [pytest.param(0, id="as-long-as-200-ticks"), pytest.param(60, id="a-minute", marks=pytest.mark.long)])
 def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
-    app_context: AppContext, browser: Browser, open_page: Opener, monkeypatch: pytest.MonkeyPatch
+    app_context: AppContext, browser: Browser, open_page: Opener, monkeypatch: pytest.MonkeyPatch, asleep_s: int
 ) -> None:
     marks: list[int] = []
     write = Delivery.mark
@@ -100,6 +102,7 @@ def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
             tick(app_context, now - 100_000, count=200)
             # The page gets at most one unacknowledged message, for any number of ticks. Health shows that the server keeps running.
             eventually(lambda: app_context.live.version >= 200)
+            time.sleep(asleep_s)
             other = browser.new_context()
             assert other.request.get(f"{url}healthz").ok
             other.close()

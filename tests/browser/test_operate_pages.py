@@ -47,7 +47,7 @@ def test_topics_show_the_brokers_offsets_and_a_record(market: Stack, open_page: 
     page.get_by_label("Key", exact=True).fill("solana")
     page.get_by_label("Records", exact=True).fill("1")
     page.get_by_role("button", name="Browse").click()
-    until_shown(page, ".cv-found", "1 records shown", 60)
+    until_shown(page, ".cv-found", "1 record shown", 60)
     page.locator(".cv-record summary").first.click()
     shown = page.locator(".cv-record .cv-json").first
     shown.wait_for(state="visible")

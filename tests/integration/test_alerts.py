@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import redis
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import Envelope
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
@@ -176,13 +180,18 @@ def test_from_a_tick_to_the_webhook_once_over_a_restart(store: AlertStore, setti
     assert [firing.deliveries for firing in store.history()] == [{"webhook": "sent"}] * 2
 
 
-def test_the_commands(store: AlertStore, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def commands(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings in the environment, as a command reads them."""
     for name, value in {"HOME": settings.home, "REDIS__PORT": settings.redis.port}.items():
         monkeypatch.setenv(f"CRYPTOVIZ_{name}", str(value))
     if not settings.redis.embedded:
         monkeypatch.setenv("CRYPTOVIZ_REDIS__URL", str(settings.redis.url))
     monkeypatch.chdir(tmp_path)
 
+
+@pytest.mark.usefixtures("commands")
+def test_the_commands(store: AlertStore) -> None:
     def answer(*arguments: str) -> Any:
         done = CliRunner().invoke(app, ["alerts", *arguments, "--json"], catch_exceptions=False)
         assert done.exit_code == 0, done.output
@@ -201,3 +210,73 @@ def test_the_commands(store: AlertStore, settings: Settings, tmp_path: Path, mon
     assert answer("list") == {"alerts": []}
     table = CliRunner().invoke(app, ["alerts", "history"])
     assert "bitcoin price below 50000.1 USD" in table.stdout
+
+
+class Hook(BaseHTTPRequestHandler):
+    """Keeps what is posted in `got`, and answers with `status`."""
+
+    got: ClassVar[list[dict[str, Any]]] = []
+    status: ClassVar[int] = 204
+
+    def do_POST(self) -> None:
+        self.got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(self.status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+
+class Mailbox:
+    """Handler of a mail server: keeps the messages."""
+
+    def __init__(self) -> None:
+        self.mails: list[Any] = []
+
+    async def handle_DATA(self, server: object, session: object, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
+        del server, session
+        self.mails.append((envelope.rcpt_tos, email.message_from_bytes(envelope.content or b"", policy=email.policy.default)))  # type: ignore[arg-type]
+        return "250 taken"
+
+
+@pytest.mark.usefixtures("commands")
+def test_a_test_message_reaches_webhook_and_mail_from_the_command(store: AlertStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hook, "got", [])
+    mailbox = Mailbox()
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+
+    def run(*arguments: str) -> tuple[int, dict[str, str], str]:
+        done = CliRunner().invoke(app, ["alerts", "test", *arguments, "--json"])
+        return done.exit_code, json.loads(done.stdout)["deliveries"] if done.stdout else {}, str(done.exception or "")
+
+    try:
+        with threaded_server(Hook) as port:
+            own = {
+                "WEBHOOK_URL": f"http://127.0.0.1:{port}/hook", "SMTP_HOST": "127.0.0.1", "SMTP_PORT": server.port, "SMTP_SECURITY": "none",
+                "MAIL_FROM": "cryptoviz@example.org", "MAIL_TO": "ops@example.org",
+            }  # fmt: skip
+            for name, value in own.items():
+                monkeypatch.setenv(f"CRYPTOVIZ_ALERTS__{name}", str(value))
+            store.add(RULE)
+            assert run("r1")[:2] == (0, {"webhook": "sent", "mail": "sent"})
+            (posted,) = Hook.got
+            ((receivers, mail),) = mailbox.mails
+            assert (posted["alert"], posted["note"]) == ("r1", "This is a test: nothing has happened.")
+            assert receivers == ["ops@example.org"]
+            assert posted["condition"] in mail["subject"]
+            assert "nothing has happened" in mail.get_content()
+            assert store.history() == [], "a test is no firing"
+            monkeypatch.setattr(Hook, "status", 503)
+            code, said, _ = run()
+            assert (code, said["mail"]) == (1, "sent")
+            assert "answered 503" in said["webhook"]
+    finally:
+        server.stop()
+    code, said, _ = run()
+    assert code == 1
+    assert "cannot be reached" in said["webhook"]
+    assert said["mail"] != "sent"
+    for name in own:
+        monkeypatch.delenv(f"CRYPTOVIZ_ALERTS__{name}")
+    code, said, error = run()
+    assert (code != 0, said) == (True, {})
+    assert "CRYPTOVIZ_ALERTS__WEBHOOK_URL" in error

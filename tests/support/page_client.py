@@ -111,7 +111,7 @@ def _as_maps(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _entries(value: Any) -> dict[str, Any]:
     if isinstance(value, dict) and value.get("type") == "map":
-        return {name: one for name, one in value["entries"]}
+        return dict(value["entries"])
     return value if isinstance(value, dict) else {}
 
 

@@ -23,6 +23,7 @@ ALLOWED_ROOTS = {
     "itertools",
     "json",
     "math",
+    "re",
     "statistics",
     "typing",
 }
