@@ -36,8 +36,10 @@ _BODIES = f"""SELECT provider, tick_ts, endpoint, status, finished_ts, fetch_id,
 FROM raw WHERE tick_ts >= $first AND tick_ts < $end AND list_contains($ticks, epoch_ms(tick_ts)) AND body IS NOT NULL
 AND ((provider = '{RECORDER}' AND endpoint = '{TICK}') OR (outcome = 'ok' AND provider <> '{RECORDER}'))
 ORDER BY kafka_offset"""  # noqa: S608 (constants)
-_CANDLES_A_READ = 24
+_FIRST_CANDLES, _CANDLES_A_READ = 4, 24
+_READ_BYTES = 8 * 2**20
 _MOST_KEPT = 50_000
+_NEAR_MS = 60_000
 
 
 class _Lake(Protocol):
@@ -124,29 +126,32 @@ class ProviderPrices:
         unread = [
             start for start in sorted(wanted, reverse=True) if any((asset_id, name, tick) not in self._kept for name, tick in wanted[start].items())
         ]
-        started, size = time.monotonic(), 0
-        for first in range(0, len(unread), _CANDLES_A_READ):
+        started, size, first, count = time.monotonic(), 0, 0, _FIRST_CANDLES
+        while first < len(unread):
             if first and (size > self._limits.body_bytes or time.monotonic() - started > self._limits.seconds):
                 return unread[first - 1]
-            pairs = [(name, tick) for start in unread[first : first + _CANDLES_A_READ] for name, tick in wanted[start].items()]
+            pairs = [(name, tick) for start in unread[first : first + count] for name, tick in wanted[start].items()]
             size += self._take(asset_id, pairs, readers)
+            first += count
+            # Bodies of thousands of coins are megabytes each.
+            count = max(1, min(_CANDLES_A_READ, _READ_BYTES * first // max(1, size)))
         return None
 
     def _take(self, asset_id: str, pairs: Sequence[tuple[str, int]], readers: Mapping[str, PollReader]) -> int:
         """Read these polls; returns the bytes of their bodies."""
-        ticks = sorted({tick for _, tick in pairs})
-        ends = {"first": utc(ticks[0]), "end": utc(ticks[-1] + 1), "ticks": ticks}
         recorded: dict[int, Mapping[str, Any]] = {}
         bodies: dict[int, dict[str, Body]] = {}
         size = 0
-        for row in self._lake.query(_BODIES, parameters=ends).arrow().to_pylist():
-            tick = epoch_ms(row["tick_ts"])
-            size += len(row["body"])
-            if row["provider"] == RECORDER:
-                recorded[tick] = _results(row["body"])
-            else:
-                one = Body(row["endpoint"], row["status"] or 0, epoch_ms(row["finished_ts"]), row["fetch_id"], row["body"])
-                bodies.setdefault(tick, {})[one.fetch_id] = one
+        for near in _together(sorted({tick for _, tick in pairs})):
+            span = {"first": utc(near[0]), "end": utc(near[-1] + 1), "ticks": near}
+            for row in self._lake.query(_BODIES, parameters=span).arrow().to_pylist():
+                tick = epoch_ms(row["tick_ts"])
+                size += len(row["body"])
+                if row["provider"] == RECORDER:
+                    recorded[tick] = _results(row["body"])
+                else:
+                    one = Body(row["endpoint"], row["status"] or 0, epoch_ms(row["finished_ts"]), row["fetch_id"], row["body"])
+                    bodies.setdefault(tick, {})[one.fetch_id] = one
 
         async def read() -> None:
             for name, tick in pairs:
@@ -168,6 +173,18 @@ async def _price(reader: PollReader, asset_id: str, tick: int, result: Any, bodi
         if found is not None:
             return found.quote_currency, found.price
     return None
+
+
+def _together(ticks: Sequence[int]) -> Iterator[list[int]]:
+    """Ticks that one read brings: those far apart are read by themselves, since a read decodes all bodies between its first and last tick."""
+    near: list[int] = []
+    for tick in ticks:
+        if near and tick - near[-1] > _NEAR_MS:
+            yield near
+            near = []
+        near.append(tick)
+    if near:
+        yield near
 
 
 def _results(body: str) -> Mapping[str, Any]:
