@@ -5,6 +5,7 @@ As `web/core.js` does, with Bokeh's protocol by hand: a message is a header, met
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import time
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 __all__ = ["PageClient"]
 
@@ -68,7 +69,8 @@ class PageClient:
                     message = orjson.loads(text)
                     self.messages += 1
                     self.received(message)
-                    self._say({"ack": f"{message['mark'].partition(' ')[0]} {time.time_ns() // 1_000_000}"})
+                    with contextlib.suppress(WebSocketClosedError):  # this side has left, and the server's end is still to come
+                        self._say({"ack": f"{message['mark'].partition(' ')[0]} {time.time_ns() // 1_000_000}"})
 
     def close(self) -> None:
         """Leave, as a browser whose tab is closed."""
