@@ -97,7 +97,7 @@
     {field: "change_7d", width: "minmax(82px, .8fr)", px: 82, classes: "cv-right", drop: 7, sort: number("change_7d"), draw: change("change_7d")},
     {field: "volume", width: "minmax(80px, .9fr)", px: 80, classes: "cv-right", drop: 9, sort: number("volume"), draw: money("volume")},
     {field: "market_cap", width: "minmax(84px, .9fr)", px: 84, classes: "cv-right", drop: 8, sort: number("market_cap"), draw: money("market_cap")},
-    {field: "spark", width: "118px", px: 118, classes: "cv-center", drop: 5, draw: drawSpark},
+    {field: "spark", width: "112px", px: 112, classes: "cv-center", drop: 5, draw: drawSpark},
     {field: "source", width: "minmax(96px, 1fr)", px: 96, drop: 3, sort: row => row.provider, draw: drawSource},
     {field: "spread", width: "minmax(50px, .5fr)", px: 50, classes: "cv-right", drop: 10, sort: number("spread"), draw: drawSpread},
     {field: "age", width: "minmax(52px, .6fr)", px: 52, classes: "cv-right", sort: row => -row.tick, draw: drawAge},
