@@ -26,10 +26,10 @@ from cryptoviz.kafka import Fenced, OwnedProducer, Record, Refusal, admin_client
 from cryptoviz.lake import Lake
 from cryptoviz.lake.dead_letter_log import CHOSEN, origin, read_replay_log, word
 from cryptoviz.lake.delta import open_table
+from cryptoviz.lake.identity import identities, identity_of
 from cryptoviz.lake.kafka_audit import values_since
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
-from cryptoviz.lake.schema import IDENTITY
 from cryptoviz.lake.topic_reader import topic_exists
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
@@ -176,7 +176,7 @@ class DeadLetterReplay:
             except orjson.JSONDecodeError:
                 continue
             if isinstance(record, dict):
-                yield str(record.get(IDENTITY[spec.table]))
+                yield identity_of(record, spec.table)
 
     def _candidates(self, rows: pa.RecordBatch, replayed: ReplayCounts) -> Iterator[_Candidate]:
         """Dead letters of a record batch that are now valid and not published yet."""
@@ -191,10 +191,10 @@ class DeadLetterReplay:
             stamps = own.column("kafka_ts").cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
             decoded = decode(own.column("value"), stamps, spec, self._settings.kafka.max_record_bytes)
             replayed.still_bad.update(word(bad.reason) for bad in decoded.bad)
-            identities = decoded.rows.column(IDENTITY[spec.table]).to_pylist()
+            found = identities(decoded.rows, spec.table)
             ticks = decoded.rows.column(spec.time).to_pylist()
             letters = own.take(decoded.good).to_pylist()
-            for letter, identity, tick_ts in zip(letters, identities, ticks, strict=True):
+            for letter, identity, tick_ts in zip(letters, found, ticks, strict=True):
                 place = origin(letter["kafka_topic_id"], letter["kafka_partition"], letter["kafka_offset"])
                 if place in self._done:
                     replayed.done_before += 1
@@ -239,6 +239,6 @@ class DeadLetterReplay:
             by_day.setdefault((one.table, one.tick_ts.replace(hour=0, minute=0, second=0, microsecond=0)), []).append(one)
         found: set[str] = set()
         for (table, day), of_day in by_day.items():
-            there = self._lake.present(table, IDENTITY[table], [one.identity for one in of_day], day, day + timedelta(days=1))
+            there = self._lake.present(table, [one.identity for one in of_day], day, day + timedelta(days=1))
             found.update(one.origin for one in of_day if one.identity in there)
         return found

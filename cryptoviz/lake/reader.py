@@ -18,10 +18,12 @@ from cryptoviz.lake import sql as lake_sql
 from cryptoviz.lake.candle_choice import CandleSource, chosen_sql
 from cryptoviz.lake.candle_reader import CandleReader
 from cryptoviz.lake.files import DataFile, FileIndex, Snapshot
+from cryptoviz.lake.identity import identities, last_part
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.ohlcv import INTERVALS, whole_buckets
 from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.scan import Scanner
+from cryptoviz.lake.schema import IDENTITY_COLUMNS
 from cryptoviz.lake.sql import Parameters
 from cryptoviz.lake.store_errors import store_error
 from cryptoviz.lake.table_specs import TABLE_SPECS
@@ -206,10 +208,11 @@ class Lake:
         when = moment(as_of, "as_of")
         return self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters, self._store, memory_bytes).stream(rows))
 
-    def present(self, table: str, column: str, values: Sequence[str], start: When, end: When) -> set[str]:
-        """The subset of `values` that occurs in `column` in the rows of `[start, end)`."""
-        rows = self._read(table, start, end, [column], None, None, ds.field(column).isin(list(values)))
-        return set(rows.arrow().column(column).to_pylist())
+    def present(self, table: str, wanted: Sequence[str], start: When, end: When) -> set[str]:
+        """The subset of the identities `wanted` that rows of `[start, end)` have."""
+        columns = IDENTITY_COLUMNS[table]
+        condition = ds.field(columns[-1]).isin([last_part(one) for one in wanted])
+        return set(identities(self._read(table, start, end, columns, None, None, condition).arrow(), table)) & set(wanted)
 
     def files(self, table: str = "prices") -> Mapping[date, tuple[DataFile, ...]]:
         """The data files of a table's newest version, by UTC day, oldest first; empty before its first commit. `candles` too."""

@@ -16,11 +16,12 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from cryptoviz.lake.delta import TABLE_ERRORS, open_table
+from cryptoviz.lake.identity import identities
 from cryptoviz.lake.kafka_audit import KafkaContents, read_kafka
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.offsets import EventIdCounter, TableOffsets
 from cryptoviz.lake.progress import read_progress
-from cryptoviz.lake.schema import IDENTITY, KAFKA_POSITION
+from cryptoviz.lake.schema import IDENTITY, IDENTITY_COLUMNS, KAFKA_POSITION
 from cryptoviz.lake.store_errors import store_error, store_errors
 from cryptoviz.lake.table_specs import topic_tables
 from cryptoviz.settings import Settings
@@ -40,7 +41,7 @@ _SCHEMA = pa.schema(
         ("kafka_topic_id", pa.string()),
         ("kafka_partition", pa.int32()),
         ("kafka_offset", pa.int64()),
-        *((name, pa.string()) for name in _COUNTED.values()),
+        *((name, pa.string()) for table in _COUNTED for name in IDENTITY_COLUMNS[table]),
     ]
 )
 
@@ -55,7 +56,7 @@ class Comparison:
         unknown: in the lake, within Kafka's offset range, but not a record of Kafka.
         pending: in Kafka, past the lake's progress.
         expired: only in the lake, because Kafka has since dropped them or the topic was re-created.
-        repeated_events: surplus occurrences of an identity (event_id, trade_key) in the lake beyond those in Kafka.
+        repeated_events: surplus occurrences of an identity (such as event_id) in the lake beyond those in Kafka.
         covered: offsets of the lake by partition, as `first-last`.
     """
 
@@ -198,15 +199,15 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> TableContents:
     Raises:
         EngineUnavailable: the object store does not answer, or maintenance replaced files during every try.
     """
-    address, identity = table_address(settings.s3, table), _COUNTED.get(table, "")
+    address = table_address(settings.s3, table)
     for last in (*(False,) * (_TRIES - 1), True):
         before = _paths(settings, table)
         seen = TableContents()
         try:
             for batch in _batches(settings, table, reader):
                 seen.offsets.add(*(batch.column(name) for name in KAFKA_POSITION))
-                if identity:
-                    seen.events.add(batch.column(identity).to_pylist())
+                if table in _COUNTED:
+                    seen.events.add(identities(batch, table))
         except TABLE_ERRORS as error:
             if last or before <= _paths(settings, table):
                 raise store_error(address.endpoint, f"return {address.uri}", error) from error
@@ -219,7 +220,7 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> TableContents:
 def _batches(settings: Settings, table: str, reader: Reader) -> Iterator[pa.RecordBatch]:
     """The Kafka columns, and the identity of the records except raw exchanges and dead letters."""
     address = table_address(settings.s3, table)
-    columns = [*KAFKA_POSITION, *([_COUNTED[table]] if table in _COUNTED else [])]
+    columns = [*KAFKA_POSITION, *(IDENTITY_COLUMNS[table] if table in _COUNTED else ())]
     if reader == "delta":
         opened = open_table(address.uri, settings.s3.storage_options())
         if opened is None:

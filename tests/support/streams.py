@@ -22,7 +22,7 @@ from market.server import MarketConfig, ReplayMarket
 from tests.support.topics import ends_of, read_all
 from tests.support.waiting import eventually
 
-__all__ = ["StreamRig", "stream_rig", "stream_settings"]
+__all__ = ["StreamRig", "stream_rig", "stream_settings", "venue_sections"]
 
 PATHS = {"kraken": "/v2"}
 
@@ -31,23 +31,18 @@ def stream_settings(base: Settings, home: Path, market: ReplayMarket, venues: It
     """Settings with separate topics on the engines of `base`, and the venues at the market."""
     run = uuid.uuid4().hex[:8]
     kafka = base.kafka.access() | {name: f"{name}-{run}" for name in ("raw_topic", "stream_topic", "trades_topic", "trade_gaps_topic")}
-    urls = {name: f"{market.url}/{name}" for name in venues}
-    settings = load_settings(
-        home=home,
-        kafka=kafka,
-        redis={"url": base.redis.url},
-        providers={name: {"base_url": url} for name, url in urls.items()},
-        streams={
-            "venues": tuple(urls),
-            "venue": {name: {"stream_url": url.replace("http", "ws", 1) + PATHS.get(name, ""), "refill_url": url} for name, url in urls.items()},
-            "instruments": ("BTC", "ETH", "SOL"),
-            "max_back_off_s": 1.0,
-            **streams,
-        },
-    )
+    settings = load_settings(home=home, kafka=kafka, redis={"url": base.redis.url}, **venue_sections(market, venues, **streams))
     TopicAdmin(settings.kafka, settings.stream_topics).ensure_topics({})
     eventually(lambda: _answer(settings), 20)
     return settings
+
+
+def venue_sections(market: ReplayMarket, venues: Iterable[str], **streams: Any) -> dict[str, Any]:
+    """Sections of the settings with the venues at the market."""
+    urls = {name: f"{market.url}/{name}" for name in venues}
+    addresses = {name: {"stream_url": url.replace("http", "ws", 1) + PATHS.get(name, ""), "refill_url": url} for name, url in urls.items()}
+    own = {"venues": tuple(urls), "venue": addresses, "instruments": ("BTC", "ETH", "SOL"), "max_back_off_s": 1.0}
+    return {"providers": {name: {"base_url": url} for name, url in urls.items()}, "streams": own | streams}
 
 
 def _answer(settings: Settings) -> bool:
