@@ -59,12 +59,13 @@ def host_lake(ray: Any, settings: Settings, name: str = "lake", kind: type[LakeA
     return LakeHost(actor, ray)
 
 
-def caught_up(settings: Settings, timeout_s: float = 60.0) -> Report:
-    """The verifier's report once the lake has all records of Kafka."""
+def caught_up(settings: Settings, timeout_s: float = 60.0, topic: str = "") -> Report:
+    """The verifier's report once the lake has all records of Kafka. `topic`: which has some; by default that of prices."""
 
     def check() -> Report | None:
         report = verify(settings)
-        return report if report.pending == 0 and report.comparisons[0].kafka_records else None
+        some = next(one for one in report.comparisons if one.topic == (topic or settings.kafka.stream_topic)).kafka_records
+        return report if report.pending == 0 and some else None
 
     report = eventually(check, timeout_s, every_s=0.5)
     assert report is not None
