@@ -7,7 +7,7 @@ expired at the broker), the end of the topic is read instead.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -176,13 +176,14 @@ class KafkaTransport:
         published: Published,
         clients: KafkaClients | None = None,
         audit_topic: str = "",
+        also: Sequence[str] = (),
     ) -> None:
-        """`audit_topic`: of the audit records; by default the raw topic."""
+        """`audit_topic`: of the audit records; by default the raw topic. `also`: topics that audit records name themselves."""
         self._settings = settings
         self._audit_topic = audit_topic or settings.raw_topic
         self._topic = topic
         self._published = published
-        self._producer = OwnedProducer(settings, transactional_id, topic, clients, (self._audit_topic,))
+        self._producer = OwnedProducer(settings, transactional_id, topic, clients, (self._audit_topic, *also))
 
     def connect(self) -> int | None:
         """Fence predecessors and read what they published. See `actors.publishing.publisher.Transport`."""
@@ -202,7 +203,7 @@ class KafkaTransport:
         context = current_context()
         headers = ((HEADER, context.encode()),) if context else ()
         records = [Record(self._topic, message.key, message.value, headers) for message in transaction.messages]
-        records += [Record(self._audit_topic, audit.key, audit.value, headers) for audit in transaction.audit_records]
+        records += [Record(audit.topic or self._audit_topic, audit.key, audit.value, headers) for audit in transaction.audit_records]
         taken = self._published.after(transaction)
         refusals = self._producer.commit(records, taken.newest, transaction.identity, leaps=taken.leaps)
         self._published.resume(self._producer.progress)

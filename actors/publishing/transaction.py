@@ -11,10 +11,11 @@ __all__ = ["KafkaTransaction", "Message", "PublisherEvents", "PublisherState", "
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One Kafka record."""
+    """One Kafka record. `topic`: of an audit record, where it is not the second topic."""
 
     key: bytes
     value: bytes
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class KafkaTransaction:
     Attributes:
         identity: the same for each attempt to publish the transaction.
         messages: records for the publisher's topic.
-        audit_records: records for a second topic: the inputs of the messages, for a replay; of trades, the gaps that they changed.
+        audit_records: records for a second topic: the inputs of the messages, for a replay; of trades, the gaps that they changed, and
+            what else a stream records.
         merged: identities of the earlier transactions that were merged into this one.
         traceparent: context of the span that made it; empty when tracing is off.
         links: contexts of the spans of `merged`.

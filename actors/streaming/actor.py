@@ -14,6 +14,7 @@ from actors.protection.provider_protection import ProviderProtection, build_prot
 from actors.publishing.kafka_transport import KafkaTransport, PublishedTransactions
 from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import KafkaTransaction, Refused
+from actors.streaming.candle_sampler import CandleSampler
 from actors.streaming.connection import Connection
 from actors.streaming.core import TRANSACTION_TRADES, InstrumentFeed, StreamCore
 from actors.streaming.lane import Lane, LaneRules
@@ -132,8 +133,9 @@ class StreamActor:
         self._core = StreamCore(venue.spec, instruments_of(venue, settings, self._shard), self._clock, utc_us)
         kafka = settings.kafka
         transport = KafkaTransport(
-            kafka, kafka.trades_topic, transactional_id(kafka, self._name, self._shard), PublishedTransactions(), audit_topic=kafka.trade_gaps_topic
-        )
+            kafka, kafka.trades_topic, transactional_id(kafka, self._name, self._shard), PublishedTransactions(),
+            audit_topic=kafka.trade_gaps_topic, also=(kafka.venue_candles_topic,),
+        )  # fmt: skip
         # Without a limit of its own: the gate bounds it by trades, and nothing may be dropped.
         self._publisher = Publisher(component, transport, 2**31, _InLoop(asyncio.get_running_loop(), self), together=_TOGETHER)
         self._publisher.start()
@@ -169,7 +171,9 @@ class StreamActor:
         limiter, before = self._limits(venue)
         address = self._settings.streams.venue.get(self._name)
         root = str(address.refill_url) if address else ""
-        refiller = self._refiller = Refiller(venue, root, core, limiter, self._settings, self._clock, utc_us, self._gate, before)
+        instruments, topic = [feed.instrument for feed in feeds], self._settings.kafka.venue_candles_topic
+        sampler = CandleSampler(venue, instruments, topic, own.check_s, self._clock, utc_us)
+        refiller = self._refiller = Refiller(venue, root, core, limiter, self._settings, self._clock, utc_us, self._gate, before, sampler)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for lane in self._lanes:

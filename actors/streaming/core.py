@@ -52,6 +52,7 @@ class _Batch:
     """The next transaction."""
 
     messages: list[Message] = field(default_factory=list)
+    others: list[Message] = field(default_factory=list)
     since_s: float = 0.0
     gaps: dict[str, tuple[TradeGap, InstrumentFeed]] = field(default_factory=dict)
 
@@ -90,7 +91,7 @@ class StreamCore:
     @property
     def has_news(self) -> bool:
         """Whether `take_transaction` has something to return."""
-        return bool(self._batch.messages or self._batch.gaps)
+        return bool(self._batch.messages or self._batch.gaps or self._batch.others)
 
     def restore(self, states: Mapping[str, TrackerState]) -> None:
         """Continue after what is committed. Open gaps are written again, so that Kafka's retention does not forget them."""
@@ -129,6 +130,10 @@ class StreamCore:
         if feed is not None and event.last_trade:
             self._take(feed, feed.tracker.expect(event.last_trade, self._now_us()))
 
+    def record(self, others: Iterable[Message]) -> None:
+        """Records of other topics, for the next transaction."""
+        self._batch.others += others
+
     def missing(self) -> dict[str, list[MissingRun]]:
         """Runs of open gaps by symbol, ascending."""
         return {symbol: runs for symbol, feed in self.feeds.items() if (runs := feed.tracker.missing())}
@@ -150,7 +155,7 @@ class StreamCore:
         self._batch = _Batch()
         self._changed_us = max(self._changed_us + 1, self._now_us())
         changes = tuple(Message(feed.key, self._change(gap, feed).to_json()) for gap, feed in batch.gaps.values())
-        return KafkaTransaction(uuid.uuid4().hex, self._clock.now_ms(), tuple(batch.messages), changes)
+        return KafkaTransaction(uuid.uuid4().hex, self._clock.now_ms(), tuple(batch.messages), (*changes, *batch.others))
 
     def _change(self, gap: TradeGap, feed: InstrumentFeed) -> GapChange:
         runs = [one.run for one in feed.tracker.missing() if gap.first_id <= one.run.first <= gap.last_id]

@@ -1,20 +1,24 @@
-"""Reads missing trades over HTTP."""
+"""Reads missing trades over HTTP, and between them a sample of the venue's own candles."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 from actors.fetching.hold_off import Limiter
 from actors.fetching.http import HttpFetcher, HttpLimits, open_client
+from actors.streaming.candle_sampler import CandleSampler
 from actors.streaming.core import StreamCore
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError, ProviderUnavailable
 from cryptoviz.log import get_logger
+from cryptoviz.providers.response import HttpResponse
 from cryptoviz.settings import Settings
 from cryptoviz.trades.gaps import PermanentReason
 from cryptoviz.trades.refill_plan import RefillJob, RefillPlan
-from cryptoviz.venues.base import RefillCall, RefillPage, StreamVenue
+from cryptoviz.venues.base import KlineCall, RefillCall, RefillPage, StreamVenue
 
 __all__ = ["MAX_WAIT_S", "Refiller"]
 
@@ -25,6 +29,7 @@ _BODY_BYTES = 16 << 20
 _POLL_S = 0.1
 
 log = get_logger("stream")
+T = TypeVar("T")
 
 
 class Refiller:
@@ -41,6 +46,7 @@ class Refiller:
         now_us: Callable[[], int],
         gate: asyncio.Event,
         before: Callable[[], Awaitable[object]],
+        sampler: CandleSampler,
     ) -> None:
         """`root`: replaces the venue's address; `gate`: nothing is read while it is not set; `before`: called before each request."""
         self.last_error = ""
@@ -59,6 +65,7 @@ class Refiller:
             limiter=limiter,
             clock=clock,
         )
+        self._sampler = sampler
         self._plan = RefillPlan(venue.spec.refill.rows)
         self._next_s = 0.0
 
@@ -67,10 +74,12 @@ class Refiller:
         while True:
             await self._gate.wait()
             job = self._plan.next(self._core.missing(), self._now_us())
-            if job is None:
-                await self._clock.sleep(_POLL_S)
-            else:
+            if job is not None:
                 await self._refill(job)
+            elif (call := self._sampler.due()) is not None:
+                await self._sample(call)
+            else:
+                await self._clock.sleep(_POLL_S)
 
     async def aclose(self) -> None:
         await self._fetcher.aclose()
@@ -83,7 +92,7 @@ class Refiller:
             if call is None:
                 self._core.give_up(instrument, job.run, PermanentReason.NO_TIME)
             while call is not None and self._gate.is_set():
-                page = await self._get(call)
+                page = await self._get(call.path, call.query, call.headers, partial(self._parsed, call))
                 self._core.refilled(instrument, page.trades, page.voided, page.absent)
                 call = page.next
         except CryptoVizError as error:
@@ -95,11 +104,20 @@ class Refiller:
             # Gaps that opened meanwhile count as not brought, so that the next job waits a moment too long at most.
             self._plan.answered(job.symbol, max(0, missing - self._core.missing_trades()), self._now_us())
 
-    async def _get(self, call: RefillCall) -> RefillPage:
+    def _parsed(self, call: RefillCall, response: HttpResponse) -> RefillPage:
+        return self._venue.parse_refill(response, call)
+
+    async def _sample(self, call: KlineCall) -> None:
+        try:
+            found = await self._get(call.path, call.query, {}, lambda response: self._venue.parse_klines(response, call))
+        except CryptoVizError as error:  # the next sample begins where this one did
+            log.warning("candles_not_read", venue=self._venue.spec.name, symbol=call.instrument.symbol, reason=error.message)
+        else:
+            self._core.record(self._sampler.records(call, found))
+
+    async def _get(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], parse: Callable[[HttpResponse], T]) -> T:
         await self._clock.sleep(self._next_s - self._clock.monotonic_s())
         self._next_s = self._clock.monotonic_s() + self._venue.spec.refill.min_interval_s
         self.calls += 1
         await self._before()
-        return await self._fetcher.get(
-            f"{self._root}{call.path}", call.query, call.headers, lambda response: self._venue.parse_refill(response, call)
-        )
+        return await self._fetcher.get(f"{self._root}{path}", query, headers, parse)

@@ -29,7 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "restart": ("control", "Stop components and start them again."),
     "logs": ("control", "Print the log of a component."),
     "providers": ("providers", "Show the providers: state, breaker, quota, latency."),
-    "streams": ("streams", "Show the trade streams: connections, trades, gaps, refills."),
+    "streams": ("streams", "Show the trade streams: trades, gaps, refills, checked candles."),
     "calls": ("calls", "Show the calls of the control service: number, codes, times."),
     "alerts": ("alerts", "Add, list, mute, test and remove alerts; show what fired."),
     "query": ("query", "Query the lake with SQL (DuckDB)."),

@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 
 from cryptoviz.errors import EngineUnavailable, QueryError, UnknownColumn
 from cryptoviz.lake import sql as lake_sql
+from cryptoviz.lake.candle_check_reader import CANDLE_CHECKS, check_rows, checked_range
 from cryptoviz.lake.candle_choice import CandleSource, chosen_sql
 from cryptoviz.lake.candle_reader import CandleReader
 from cryptoviz.lake.files import DataFile, FileIndex, Snapshot
@@ -186,9 +187,20 @@ class Lake:
         rows = self._with_retry(read)
         return Rows(rows if columns is None else rows.select(check_columns("trade_candles", columns, rows.column_names)))
 
+    def candle_checks(self, assets: Names = None, start: When = None, end: When = None, venues: Names = None, symbols: Names = None) -> Rows:
+        """Closed candles of a minute that venues gave, compared with ours from trades: `equal`, or `differences`. See docs/streams.md.
+
+        Ordered by `ts`, venue and symbol. A difference of a candle that is `complete` is a fault; of another one it is the trades that are missing.
+        """
+        condition = _all_of(self._of_assets(assets), _one_of("venue", venues), _one_of("venue_symbol", symbols))
+        theirs = self._read("venue_candles", start, end, None, None, None, condition).arrow()
+        if (covered := checked_range(theirs)) is None:
+            return Rows(CANDLE_CHECKS.empty_table())
+        return Rows(check_rows(theirs, self.trade_candles(assets, "1m", *covered, venues=venues, symbols=symbols).arrow()))
+
     def query(self, sql: str, as_of: When = None, parameters: Parameters = None) -> Rows:
         """Run one SELECT in DuckDB's dialect over the tables, the polled candles_1m, candles_5m, candles_1h, candles_1d, and
-        trade_candles_1s, _1m, _5m, _15m, _1h, _4h, _1d.
+        trade_candles_1s, _1m, _5m, _15m, _1h, _4h, _1d, and candle_checks (always of the newest versions).
 
         Read-only: the SQL has no access to files, settings or Python objects. `parameters`: values of `$name` in the SQL.
 
@@ -247,10 +259,13 @@ class Lake:
             sql = self._trade_candles_sql(connection, interval, as_of, used)
             connection.execute(f"CREATE TEMP VIEW trade_candles_{interval} AS {sql}")
 
+        def checks(connection: duckdb.DuckDBPyConnection) -> None:
+            connection.register("candle_checks", self.candle_checks().arrow())
+
         tables = {table: partial(_register, table=table, dataset=dataset) for table in TABLE_SPECS}
         polled = {f"candles_{interval}": partial(candles, interval=interval) for interval in INTERVALS}
         traded = {f"trade_candles_{interval}": partial(trade_candles, interval=interval) for interval in TRADE_INTERVALS}
-        return tables | polled | traded
+        return tables | polled | traded | {"candle_checks": checks}
 
     def _candles_sql(
         self,

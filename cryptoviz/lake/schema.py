@@ -6,7 +6,7 @@ import pyarrow as pa
 
 __all__ = [
     "AMOUNT", "DEAD_LETTERS", "DEAD_TABLE", "DOUBLES", "GAPS", "IDENTITY", "IDENTITY_COLUMNS", "KAFKA_COLUMNS", "KAFKA_POSITION", "PARTITION_BY",
-    "PARTITION_COLUMNS", "PRICES", "RAW", "TIME", "TRADES", "TRADE_GAPS", "file_schema",
+    "PARTITION_COLUMNS", "PRICES", "RAW", "TIME", "TRADES", "TRADE_GAPS", "VENUE_CANDLES", "file_schema",
 ]  # fmt: skip
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -172,7 +172,28 @@ TRADE_GAPS = pa.schema(
     ]
 )
 
-IDENTITY = {"prices": "event_id", "raw": "fetch_id", "trades": "trade_key", "trade_gaps": "change_id"}
+# A row is a closed candle as a venue gave it, partitioned by the UTC date of `ts`, its start: see `cryptoviz.trades.venue_candle`. A value that the
+# venue does not give is null.
+VENUE_CANDLES = pa.schema(
+    [
+        pa.field("candle_id", pa.string(), nullable=False),
+        pa.field("venue", pa.string(), nullable=False),
+        pa.field("venue_symbol", pa.string(), nullable=False),
+        pa.field("asset_id", pa.string(), nullable=False),
+        pa.field("quote_currency", pa.string(), nullable=False),
+        pa.field("interval", pa.string(), nullable=False),
+        pa.field("ts", TIME, nullable=False),
+        *(pa.field(name, AMOUNT, nullable=False) for name in ("open", "high", "low", "close", "volume")),
+        *(pa.field(name, AMOUNT) for name in ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume")),
+        pa.field("trades", pa.int64()),
+        pa.field("vwap", pa.string()),  # the venue's text: its digits say how far it is rounded
+        pa.field("ingest_ts", TIME, nullable=False),
+        *KAFKA_COLUMNS,
+        *PARTITION_COLUMNS,
+    ]
+)
+
+IDENTITY = {"prices": "event_id", "raw": "fetch_id", "trades": "trade_key", "trade_gaps": "change_id", "venue_candles": "candle_id"}
 """The field that identifies a record of a topic, by table."""
 IDENTITY_COLUMNS = {table: (name,) for table, name in IDENTITY.items()} | {"trades": ("venue", "venue_symbol", "trade_id")}
 """The columns that identify a row, by table."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, GAPS, PARTITION_BY, PRICES, RAW, TRADE_GAPS, TRADES
+from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, GAPS, PARTITION_BY, PRICES, RAW, TRADE_GAPS, TRADES, VENUE_CANDLES
 from cryptoviz.settings import Settings
 
 __all__ = ["STREAM_TABLES", "TABLE_SPECS", "TableSpec", "topic_tables"]
 
-STREAM_TABLES = ("trades", "trade_gaps")
+STREAM_TABLES = ("trades", "trade_gaps", "venue_candles")
 """Tables of the trade streams. They exist once streams have been switched on."""
 
 
@@ -43,6 +43,7 @@ TABLE_SPECS: dict[str, TableSpec] = {
         TableSpec("gaps", GAPS, ("from_ts", "scope", "asset_id", "provider")),
         TableSpec("trades", TRADES, ("ts", "venue", "venue_symbol", "trade_number")),
         TableSpec("trade_gaps", TRADE_GAPS, ("opened_ts", "venue", "venue_symbol", "kafka_offset")),
+        TableSpec("venue_candles", VENUE_CANDLES, ("ts", "venue", "venue_symbol", "kafka_offset")),
     )
 }
 
@@ -51,4 +52,5 @@ def topic_tables(settings: Settings) -> dict[str, str]:
     """The topics that the lake job reads, with the table of each. Those of trades only while streams are on."""
     kafka = settings.kafka
     tables = {kafka.stream_topic: "prices", kafka.raw_topic: "raw"}
-    return tables | {kafka.trades_topic: "trades", kafka.trade_gaps_topic: "trade_gaps"} if settings.streams.on else tables
+    of_streams = {kafka.trades_topic: "trades", kafka.trade_gaps_topic: "trade_gaps", kafka.venue_candles_topic: "venue_candles"}
+    return tables | of_streams if settings.streams.on else tables

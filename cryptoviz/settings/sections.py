@@ -62,6 +62,8 @@ class KafkaSettings(_Section):
     """Created when `streams.venues` is set."""
     trade_gaps_topic: str = "crypto-trade-gaps"
     """Changes of gaps in the ids of trades. Created with the topic of trades."""
+    venue_candles_topic: str = "crypto-venue-candles"
+    """Closed candles of exchanges, with which ours are compared. Created with the topic of trades."""
     ledger_topic: str = "crypto-dead-letters-replayed"
     """Compacted topic of dead letters that were published again. Created by the first replay."""
     stream_partitions: int = Field(default=2, ge=1, le=10_000)

@@ -52,6 +52,8 @@ class StreamsSettings(_Section):
     """Longest wait between two attempts to connect or to refill."""
     silent_s: Duration = Field(default=60.0, gt=0)
     """A connection without a trade for this time is replaced, whatever its heartbeats say; then after twice as long, and so on."""
+    check_s: Duration = Field(default=60.0, ge=0)
+    """Every so often a stream reads closed candles of one of its instruments from the venue, to compare ours with them. 0: never."""
 
     @property
     def on(self) -> bool:

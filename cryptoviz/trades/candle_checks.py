@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 
@@ -10,10 +10,8 @@ import msgspec
 
 from cryptoviz.trades.candle import TradeCandle
 
-__all__ = ["CandleCheck", "CandleChecker", "Difference", "VenueCandle", "check_candle"]
+__all__ = ["CandleCheck", "Difference", "VenueCandle", "check_candle"]
 
-MAX_PENDING = 500
-"""Candles of each kind that wait for the other, all intervals of an instrument together. The oldest is dropped."""
 _CONTEXT = Context(prec=120)
 
 
@@ -50,14 +48,12 @@ class VenueCandle:
     Attributes:
         exact: fields of `TradeCandle` -> decimal text.
         rounded: the same for values that the venue rounds, compared to its digits with a tolerance of 1 in the last.
-        final: it will not change; None: it is final when a later one arrives.
     """
 
     interval: str
     open_us: int
     exact: Mapping[str, str]
     rounded: Mapping[str, str]
-    final: bool | None = True
 
     @property
     def quiet(self) -> bool:
@@ -79,49 +75,6 @@ def check_candle(venue: str, symbol: str, ours: TradeCandle | None, theirs: Venu
         venue=venue, venue_symbol=symbol, interval=theirs.interval, open_us=theirs.open_us, equal=not different, fields=len(given),
         differences=different,
     )  # fmt: skip
-
-
-class CandleChecker:
-    """Pairs the complete candles of one instrument with the venue's final ones, whichever comes first. Memory is bounded."""
-
-    def __init__(self, venue: str, symbol: str) -> None:
-        self._venue = venue
-        self._symbol = symbol
-        self._ours: dict[tuple[str, int], TradeCandle] = {}
-        self._theirs: dict[tuple[str, int], VenueCandle] = {}
-        self._growing: dict[str, VenueCandle] = {}
-
-    def add_theirs(self, candle: VenueCandle) -> list[CandleCheck]:
-        """A candle of the venue, also one that may still change."""
-        if candle.final is None:
-            before = self._growing.get(candle.interval)
-            if before is None or candle.open_us >= before.open_us:
-                self._growing[candle.interval] = candle
-            if before is None or before.open_us >= candle.open_us:
-                return []
-            candle = before
-        elif not candle.final:
-            return []
-        key = (candle.interval, candle.open_us)
-        self._theirs[key] = candle
-        _bound(self._theirs)
-        return self._checks([key])
-
-    def add_ours(self, candles: Iterable[TradeCandle]) -> list[CandleCheck]:
-        """Candles of ours as they change; only complete ones are compared. One that a late trade corrects is compared again."""
-        complete = {(candle.interval, candle.open_us): candle for candle in candles if candle.complete}
-        self._ours |= complete
-        _bound(self._ours)
-        return self._checks(complete)
-
-    def _checks(self, keys: Iterable[tuple[str, int]]) -> list[CandleCheck]:
-        both = [key for key in keys if key in self._ours and key in self._theirs]
-        return [check_candle(self._venue, self._symbol, self._ours[key], self._theirs[key]) for key in both]
-
-
-def _bound(waiting: dict[tuple[str, int], TradeCandle] | dict[tuple[str, int], VenueCandle]) -> None:
-    while len(waiting) > MAX_PENDING:
-        del waiting[next(iter(waiting))]
 
 
 def _is_equal(ours: Decimal | int | None, text: str, *, rounded: bool) -> bool:

@@ -21,10 +21,10 @@ from cryptoviz.errors import FrameError
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import VALID_AMOUNT, Trade, TradeMaker, is_amount
-from cryptoviz.venues.events import Acked, Event, Refused, Voided
+from cryptoviz.venues.events import Acked, Event, Refused, VenueKline, Voided
 from cryptoviz.venues.spec import Channel, Instrument, VenueSpec
 
-__all__ = ["RefillCall", "RefillPage", "StreamSession", "StreamVenue"]
+__all__ = ["KlineCall", "RefillCall", "RefillPage", "StreamSession", "StreamVenue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,17 @@ class RefillPage:
     voided: tuple[Voided, ...] = ()
     absent: tuple[tuple[IdRun, str], ...] = ()
     next: RefillCall | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KlineCall:
+    """An HTTP GET for the venue's candles of a minute that begin in `[first_us, until_us)` (UTC epoch us), as `RefillCall`."""
+
+    path: str
+    query: Mapping[str, str]
+    instrument: Instrument
+    first_us: int
+    until_us: int
 
 
 class StreamSession(ABC):
@@ -173,3 +184,12 @@ class StreamVenue(ABC):
         Raises:
             ProviderUnavailable, ProviderRefused, BadPayload: no trades; `reason` and `retry_after_s` as for a provider.
         """
+
+    def klines(self, instrument: Instrument, first_us: int, until_us: int) -> KlineCall | None:
+        """The call for candles of whole, closed minutes, at most 100 of them; None: the venue has none, and ours cannot be checked."""
+        del instrument, first_us, until_us
+        return None
+
+    def parse_klines(self, response: HttpResponse, call: KlineCall) -> Sequence[VenueKline]:
+        """The candles of the call's minutes in a response; raises as `parse_refill`."""
+        raise NotImplementedError

@@ -11,6 +11,7 @@ Sources: https://github.com/binance/binance-spot-api-docs, web-socket-streams.md
 - Limits: 5 messages a second from the client, pongs included; 1 024 streams a connection; 300 connections in 5 minutes.
 - Refill: `GET /api/v3/historicalTrades?fromId=`, inclusive, ascending, 1 000 rows, weight 25 of 6 000 a minute, no key; back to the first trade.
   Not served by the market-data host. The header `X-MBX-TIME-UNIT: MICROSECOND` makes its times us.
+- Candles: `GET /api/v3/klines`, weight 2; `startTime` and `endTime` in ms, both inclusive, of their starts.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from typing import ClassVar
 import msgspec
 
 from cryptoviz.providers.binance import SPEC as PROVIDER
-from cryptoviz.providers.binance import error_of
+from cryptoviz.providers.binance import BinanceHistory, error_of
 from cryptoviz.providers.failures import bad_payload
 from cryptoviz.providers.plan import Plan
 from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import Side, TradeNumber
-from cryptoviz.venues.base import RefillCall, RefillPage, StreamSession, StreamVenue
+from cryptoviz.venues.base import KlineCall, RefillCall, RefillPage, StreamSession, StreamVenue
 from cryptoviz.venues.events import Acked, Announced, Announcement, Event, Quote, Refused, Trades, Unknown, VenueKline, Voided
 from cryptoviz.venues.refill_rows import RefillRows
 from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, StreamLimits, VenueSpec
@@ -134,6 +135,8 @@ _TRADE = msgspec.json.Decoder(_Trade)
 _BOOK = msgspec.json.Decoder(_Book)
 _KLINE = msgspec.json.Decoder(_KlineFrame)
 _ROWS = msgspec.json.Decoder(list[_Row])
+_KlineRow = tuple[int, str, str, str, str, str, int, str, int, str, str, str]
+_KLINE_ROWS = msgspec.json.Decoder(list[_KlineRow])
 
 
 class BinanceSession(StreamSession):
@@ -250,3 +253,25 @@ class BinanceVenue(StreamVenue):
             tuple(rows.trades), tuple(rows.voided), rows.absent(call.run, call.run.first, last),
             self.refill(call.instrument, IdRun(last + 1, call.run.last), call.around_us) if more else None,
         )  # fmt: skip
+
+    def klines(self, instrument: Instrument, first_us: int, until_us: int) -> KlineCall:
+        first_ms, last_ms = first_us // 1_000, until_us // 1_000 - 1
+        query = {"symbol": instrument.symbol, "interval": "1m", "startTime": str(first_ms), "endTime": str(last_ms), "limit": str(ROWS)}
+        return KlineCall(BinanceHistory.path, query, instrument, first_us, until_us)
+
+    def parse_klines(self, response: HttpResponse, call: KlineCall) -> list[VenueKline]:
+        if response.status != 200:
+            raise error_of(response, decode_response(NAME, response, PROVIDER.status_reasons))
+        found = []
+        try:
+            for start, open_, high, low, close, volume, _, quote, trades, taken, taken_quote, _ in _KLINE_ROWS.decode(response.body):
+                require_decimals("a candle", open_, high, low, close, volume, quote, taken, taken_quote)
+                found.append(
+                    VenueKline(
+                        symbol=call.instrument.symbol, interval="1m", open_us=start * 1_000, open=open_, high=high, low=low, close=close,
+                        volume=volume, closed=True, quote_volume=quote, trades=trades, taker_buy_volume=taken, taker_buy_quote_volume=taken_quote,
+                    )
+                )  # fmt: skip
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            raise bad_payload(NAME, f"not a list of candles: {error}") from None
+        return [one for one in found if call.first_us <= one.open_us < call.until_us]

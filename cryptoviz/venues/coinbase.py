@@ -12,6 +12,8 @@ trades); frames recorded by others; https://github.com/danpaquin/coinbasepro-pyt
 - Odd values: time `0001-01-01`, size `0.-10000`.
 - Limits: 8 requests a second and address, bursts of 20; 100 messages a second on a connection.
 - Refill: `GET /products/{id}/trades?limit=1000&after=<trade_id>`, newest first, ids below `after`; `side` is the maker's; 10 calls a second.
+- Candles: `GET /products/{id}/candles?granularity=60&start=&end=` (s, inclusive), newest first, at most 300;
+  `[start, low, high, open, close, volume]` as bare numbers; none for a minute without trades.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ from cryptoviz.providers.response import HttpResponse
 from cryptoviz.trades.gaps import PermanentReason
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import Side, TradeNumber
-from cryptoviz.venues.base import RefillCall, RefillPage, StreamSession, StreamVenue
-from cryptoviz.venues.events import Acked, Event, Heartbeat, Quote, Refused, Trades, Unknown
+from cryptoviz.venues.base import KlineCall, RefillCall, RefillPage, StreamSession, StreamVenue
+from cryptoviz.venues.events import Acked, Event, Heartbeat, Quote, Refused, Trades, Unknown, VenueKline
 from cryptoviz.venues.refill_rows import RefillRows
 from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, StreamLimits, VenueSpec
-from cryptoviz.venues.values import is_zero, require_decimals, us_of_text
+from cryptoviz.venues.values import is_zero, number_text, plain, require_decimals, us_of_text
 
 __all__ = ["CoinbaseVenue"]
 
@@ -122,6 +124,8 @@ _MATCH = msgspec.json.Decoder(_Match)
 _TICKER = msgspec.json.Decoder(_Ticker)
 _HEARTBEAT = msgspec.json.Decoder(_Heartbeat)
 _ROW_LIST = msgspec.json.Decoder(list[_Row])
+_CandleRow = tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw, msgspec.Raw, msgspec.Raw]
+_CANDLE_ROWS = msgspec.json.Decoder(list[_CandleRow])
 
 
 class CoinbaseSession(StreamSession):
@@ -223,3 +227,25 @@ class CoinbaseVenue(StreamVenue):
         rest = IdRun(run.first, first - 1)
         following = self.refill(call.instrument, rest, call.around_us) if first > run.first else None
         return RefillPage(tuple(rows.trades), (), rows.absent(run, first, run.last), following)
+
+    def klines(self, instrument: Instrument, first_us: int, until_us: int) -> KlineCall:
+        query = {"granularity": "60", "start": str(first_us // 1_000_000), "end": str(until_us // 1_000_000 - 60)}
+        return KlineCall(f"/products/{quote(instrument.symbol, safe='')}/candles", query, instrument, first_us, until_us)
+
+    def parse_klines(self, response: HttpResponse, call: KlineCall) -> list[VenueKline]:
+        if response.status != 200:
+            raise status_failure(NAME, response.status, "", response.retry_after_s)
+        found = []
+        try:
+            for start, *values in _CANDLE_ROWS.decode(response.body):
+                low, high, open_, close, volume = (plain(number_text(raw)) for raw in values)
+                require_decimals("a candle", open_, high, low, close, volume)
+                found.append(
+                    VenueKline(
+                        symbol=call.instrument.symbol, interval="1m", open_us=start * 1_000_000, open=open_, high=high, low=low, close=close,
+                        volume=volume, closed=True,
+                    )
+                )  # fmt: skip
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise bad_payload(NAME, f"not a list of candles: {type(error).__name__}: {error}") from None
+        return [one for one in found if call.first_us <= one.open_us < call.until_us]

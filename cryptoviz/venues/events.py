@@ -141,7 +141,7 @@ class VenueKline:
         }  # fmt: skip
         rounded = {} if self.vwap is None else {"vwap": self.vwap}
         given = {name: str(value) for name, value in exact.items() if value is not None}
-        return VenueCandle(self.interval, self.open_us, given, rounded, self.closed)
+        return VenueCandle(self.interval, self.open_us, given, rounded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ Sources: https://docs.kraken.com/api/docs/websocket-v2 (trade, ticker, ohlc, sta
 - Limits: undocumented; 150 connections in 10 minutes by its firewall (unconfirmed).
 - Refill: `GET /0/public/Trades?pair=&since=<ns>&count=1000`, ascending; `last` is the ns of its last row. By time only: it begins at the trade before
   the gap. Whether `since` is inclusive is not documented, so 1 ns earlier is asked for, and doubles are dropped. Pairs are `XBTUSD`. 1 call a second.
+- Candles: `GET /0/public/OHLC?pair=&interval=1&since=<s>`, starts above `since`, at most the last 720; quiet minutes are rows; a rounded average.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from typing import ClassVar
 import msgspec
 
 from cryptoviz.providers.failures import bad_payload
-from cryptoviz.providers.kraken import result_of
+from cryptoviz.providers.kraken import KrakenHistory, result_of
 from cryptoviz.providers.plan import Plan
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.trades.gaps import PermanentReason
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import Side, TradeNumber
-from cryptoviz.venues.base import RefillCall, RefillPage, StreamSession, StreamVenue
+from cryptoviz.venues.base import KlineCall, RefillCall, RefillPage, StreamSession, StreamVenue
 from cryptoviz.venues.events import Acked, Announced, Announcement, Event, Heartbeat, Quote, Refused, Trades, Unknown, VenueKline
 from cryptoviz.venues.refill_rows import RefillRows
 from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, StreamLimits, VenueSpec
@@ -161,6 +162,8 @@ _Row = tuple[str, str, msgspec.Raw, str, str, str, TradeNumber]
 _ANSWER = msgspec.json.Decoder(_Answer)
 _ROW_LIST = msgspec.json.Decoder(list[_Row])
 _LAST = msgspec.json.Decoder(str)
+_OhlcRow = tuple[int, str, str, str, str, str, str, int]
+_OHLC_ROWS = msgspec.json.Decoder(list[_OhlcRow])
 
 
 class KrakenSession(StreamSession):
@@ -274,6 +277,11 @@ def _moment_of(raw: msgspec.Raw, ingest_us: int) -> int | None:
         return None
 
 
+def _pair(instrument: Instrument) -> str:
+    base, _, quote = instrument.symbol.partition("/")
+    return f"{_REST_BASES.get(base, base)}{quote}"
+
+
 class KrakenVenue(StreamVenue):
     """See the module."""
 
@@ -309,8 +317,7 @@ class KrakenVenue(StreamVenue):
         return RefillPage(tuple(rows.trades), (), absent, following)
 
     def _call(self, instrument: Instrument, run: IdRun, around_us: tuple[int | None, int | None], from_ns: int, cursor: int = 0) -> RefillCall:
-        base, _, quote = instrument.symbol.partition("/")
-        query = {"pair": f"{_REST_BASES.get(base, base)}{quote}", "since": str(max(0, from_ns - 1)), "count": str(ROWS)}
+        query = {"pair": _pair(instrument), "since": str(max(0, from_ns - 1)), "count": str(ROWS)}
         return RefillCall("/0/public/Trades", query, instrument, run, around_us, cursor=cursor)
 
     def _step_back(self, call: RefillCall) -> RefillCall:
@@ -330,3 +337,26 @@ class KrakenVenue(StreamVenue):
         except (msgspec.DecodeError, ArithmeticError, ValueError, KeyError, RecursionError) as error:
             raise bad_payload(NAME, f"not a list of trades: {type(error).__name__}: {error}") from None
         return last_ns
+
+    def klines(self, instrument: Instrument, first_us: int, until_us: int) -> KlineCall:
+        query = {"pair": _pair(instrument), "interval": "1", "since": str(first_us // 1_000_000 - 1)}
+        return KlineCall(KrakenHistory.path, query, instrument, first_us, until_us)
+
+    def parse_klines(self, response: HttpResponse, call: KlineCall) -> list[VenueKline]:
+        result_of(response)
+        found = []
+        try:
+            result = _ANSWER.decode(response.body).result
+            result.pop("last", None)
+            (listed,) = result.values()
+            for start, open_, high, low, close, vwap, volume, trades in _OHLC_ROWS.decode(listed):
+                require_decimals("a candle", open_, high, low, close, vwap, volume)
+                found.append(
+                    VenueKline(
+                        symbol=call.instrument.symbol, interval="1m", open_us=start * 1_000_000, open=open_, high=high, low=low, close=close,
+                        volume=volume, closed=True, trades=trades, vwap=vwap,
+                    )
+                )  # fmt: skip
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise bad_payload(NAME, f"not a list of candles: {type(error).__name__}: {error}") from None
+        return [one for one in found if call.first_us <= one.open_us < call.until_us]

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from cryptoviz.lake.schema import AMOUNT, DOUBLES, KAFKA_COLUMNS, PRICES, RAW, TRADE_GAPS, TRADES, file_schema
+from cryptoviz.lake.schema import AMOUNT, DOUBLES, KAFKA_COLUMNS, PRICES, RAW, TRADE_GAPS, TRADES, VENUE_CANDLES, file_schema
 from cryptoviz.lake.table_specs import topic_tables
 from cryptoviz.records import SCHEMA_VERSION
 from cryptoviz.settings import Settings
@@ -20,6 +20,7 @@ __all__ = [
     "RAW_SPEC",
     "TRADES_SPEC",
     "TRADE_GAPS_SPEC",
+    "VENUE_CANDLES_SPEC",
     "FieldSpec",
     "JsonType",
     "Reason",
@@ -158,7 +159,8 @@ TRADES_SPEC = _spec(
     positive=("price", "size"),
 )
 TRADE_GAPS_SPEC = _spec("trade_gaps", TRADE_GAPS, version=None, stats=("opened_ts", "venue_symbol", "kafka_offset"), time="opened_ts", unit="us")
-_SPECS = {spec.table: spec for spec in (PRICES_SPEC, RAW_SPEC, TRADES_SPEC, TRADE_GAPS_SPEC)}
+VENUE_CANDLES_SPEC = _spec("venue_candles", VENUE_CANDLES, version=None, stats=("ts", "venue_symbol", "kafka_offset"), time="ts", unit="us")
+_SPECS = {spec.table: spec for spec in (PRICES_SPEC, RAW_SPEC, TRADES_SPEC, TRADE_GAPS_SPEC, VENUE_CANDLES_SPEC)}
 
 
 def topic_specs(settings: Settings) -> dict[str, RecordSpec]:

@@ -24,7 +24,13 @@ def register(app: typer.Typer) -> None:
 
 
 def query(
-    sql: Annotated[str, typer.Argument(help="A SELECT over prices, raw, dead_letters, gaps, candles_1m, candles_5m, candles_1h, candles_1d.")],
+    sql: Annotated[
+        str,
+        typer.Argument(
+            help="A SELECT over prices, raw, dead_letters, gaps, candles_1m (5m, 1h, 1d); of trade streams: trades, trade_gaps, trade_candles_1m"
+            " (1s, 5m, 15m, 1h, 4h, 1d), candle_checks."
+        ),
+    ],
     form: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="Result format; ndjson is one JSON object per line. Default: by the file extension, else a table."),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -14,13 +16,26 @@ from rich.text import Text
 from cryptoviz.cli.status_view import STATE_STYLES, age
 from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.components import PER_INSTRUMENT, ComponentKind, ComponentState, ComponentStatus
+from cryptoviz.errors import CryptoVizError
 from cryptoviz.running_pipeline import control_client, running_settings
+from cryptoviz.settings import Settings
 
-__all__ = ["register", "stream_json", "streams_view"]
+__all__ = ["CandleChecks", "checks_of", "register", "stream_json", "streams_view"]
 
 _AGE = f"data_age_s{PER_INSTRUMENT}"
 _SHOWN = ("trades_total", "trades_per_s", "gaps_open", "missing_trades", "refilled_total", "duplicates_dropped_total", "reconnects_total")
+_CHECKED = timedelta(days=1)
 _OFF = "No trade streams: set CRYPTOVIZ_STREAMS__VENUES, for example to binance,kraken,coinbase, and start the pipeline again."
+
+
+@dataclass
+class CandleChecks:
+    """Candles of a venue, compared with ours. `different`: ours is complete and not the same. `incomplete`: ours is not. `newest`: difference."""
+
+    equal: int = 0
+    different: int = 0
+    incomplete: int = 0
+    newest: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -29,13 +44,39 @@ def register(app: typer.Typer) -> None:
 
 
 def streams(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
-    """Show every trade stream: connection, instruments, trades, gaps, refills."""
-    with control_client(running_settings()) as client:
+    """Show every trade stream: connection, instruments, trades, gaps, refills; and candles compared with the venue's."""
+    settings = running_settings()
+    with control_client(settings) as client:
         rows = [one for one in client.list().components if one.kind is ComponentKind.STREAM]
+    checks = _read_checks(settings) if rows else {}
     if as_json:
-        echo_json({"streams": [stream_json(row) for row in rows]})
+        echo_json({"streams": [stream_json(row) for row in rows], "candle_checks": {venue: asdict(one) for venue, one in checks.items()}})
     else:
-        terminal().print(streams_view(rows))
+        terminal().print(streams_view(rows, checks))
+
+
+def _read_checks(settings: Settings) -> dict[str, CandleChecks]:
+    from cryptoviz.lake import Lake  # Arrow and DuckDB take a second to import
+
+    try:
+        return checks_of(Lake(settings).candle_checks(start=datetime.now(UTC) - _CHECKED).arrow().to_pylist())
+    except CryptoVizError:  # the streams are shown without the lake
+        return {}
+
+
+def checks_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, CandleChecks]:
+    """Counts by venue, of rows of `Lake.candle_checks`."""
+    found: dict[str, CandleChecks] = {}
+    for row in rows:
+        one = found.setdefault(row["venue"], CandleChecks())
+        if row["equal"]:
+            one.equal += 1
+        elif row["complete"] is False or row["equal"] is None:
+            one.incomplete += 1
+        else:
+            one.different += 1
+            one.newest = f"{row['venue_symbol']} {row['ts']:%Y-%m-%dT%H:%MZ}: {row['differences']}"
+    return found
 
 
 def stream_json(row: ComponentStatus) -> dict[str, Any]:
@@ -50,7 +91,7 @@ def stream_json(row: ComponentStatus) -> dict[str, Any]:
     }
 
 
-def streams_view(rows: Sequence[ComponentStatus]) -> RenderableType:
+def streams_view(rows: Sequence[ComponentStatus], checks: Mapping[str, CandleChecks] | None = None) -> RenderableType:
     """One row per stream; the instruments and what is wrong below the table."""
     if not rows:
         return Text(_OFF)
@@ -73,6 +114,9 @@ def streams_view(rows: Sequence[ComponentStatus]) -> RenderableType:
             notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), printable(f"last trade {ages} ago")))
         if row.message and row.state is not ComponentState.RUNNING:
             notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), printable(row.message)))
+    for venue, one in (checks or {}).items():
+        text = f"{one.equal} candles of a minute equal the venue's, {one.different} differ, {one.incomplete} of ours are incomplete (24 h)"
+        notes.append(Text.assemble((printable(f"{venue}: "), "bold"), printable(f"{text}{f'; {one.newest}' if one.newest else ''}")))
     return Group(table, *notes)
 
 

@@ -30,9 +30,10 @@ def test_without_a_venue_there_is_no_topic_no_table_and_no_component(profile: An
 
 def test_with_venues_the_lake_reads_their_topics(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path, streams=ON | {"shards": 2})
-    assert settings.stream_topics == {"crypto-trades": 1, "crypto-trade-gaps": 1}
+    assert settings.stream_topics == {"crypto-trades": 1, "crypto-trade-gaps": 1, "crypto-venue-candles": 1}
     assert {topic: spec.table for topic, spec in topic_specs(settings).items()} == {
         "crypto-streaming": "prices", "crypto-raw-data": "raw", "crypto-trades": "trades", "crypto-trade-gaps": "trade_gaps",
+        "crypto-venue-candles": "venue_candles",
     }  # fmt: skip
     assert streams_of(settings) == ["stream/binance", "stream/binance-2", "stream/kraken", "stream/kraken-2"]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cryptoviz.trades.candle_checks import CandleCheck, CandleChecker, Difference, check_candle
+from cryptoviz.trades.candle_checks import CandleCheck, Difference, check_candle
 from cryptoviz.trades.candles import candles_of
 from cryptoviz.venues.events import VenueKline
 from tests.unit.trades.builders import SECOND_US, START_US, trade
@@ -48,25 +48,3 @@ def test_a_quiet_interval_may_have_no_row_of_ours_and_any_other_may_not():
     assert check_candle("acme", "A", None, quiet).equal
     lost = check_candle("acme", "A", None, kline().candle())
     assert (lost.equal, lost.differences[0]) == (False, Difference("open", "-", "2.0"))
-
-
-def test_both_sides_are_paired_whichever_comes_first_and_a_correction_is_checked_again():
-    checker = CandleChecker("acme", "A")
-    assert checker.add_theirs(kline(closed=False).candle()) == []
-    assert checker.add_theirs(kline().candle()) == []
-    (check,) = checker.add_ours([OURS])
-    assert check.equal
-    (partial,) = candles_of(TRADES[:2], "1m", (), START_US + 60 * SECOND_US, quiet_rows=False)
-    other = CandleChecker("acme", "A")
-    assert other.add_ours([partial]) == []
-    assert [each.equal for each in other.add_theirs(kline().candle())] == [False]
-    assert [each.equal for each in other.add_ours([OURS])] == [True]
-
-
-def test_a_venue_that_marks_no_end_is_final_when_its_next_candle_arrives():
-    checker = CandleChecker("acme", "A")
-    checker.add_ours([OURS])
-    assert checker.add_theirs(kline(closed=None, trades=1).candle()) == []
-    assert checker.add_theirs(kline(closed=None).candle()) == []
-    (check,) = checker.add_theirs(kline(closed=None, open_us=START_US + 60 * SECOND_US).candle())
-    assert (check.open_us, check.equal) == (START_US, True)

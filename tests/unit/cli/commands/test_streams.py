@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 
 from rich.console import Console
 
-from cryptoviz.cli.commands.streams import stream_json, streams_view
+from cryptoviz.cli.commands.streams import CandleChecks, checks_of, stream_json, streams_view
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 
 METRICS = {
@@ -42,3 +43,20 @@ def test_json_has_the_age_of_each_instrument_apart() -> None:
     assert found["data_age_s"] == {"BTC/USD": 0.4, "ETH/USD": 200.0}
     assert found["metrics"]["gaps_open"] == 1.0
     assert not any("@" in name for name in found["metrics"])
+
+
+def check(equal: bool | None, complete: bool | None, differences: str = "") -> dict[str, object]:
+    at = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
+    return {"venue": "kraken", "venue_symbol": "BTC/USD", "ts": at, "equal": equal, "complete": complete, "differences": differences}
+
+
+def test_only_a_difference_of_a_complete_candle_counts_as_one() -> None:
+    rows = [check(True, True), check(True, False), check(False, False, "trades 3, not 4"), check(None, None), check(False, True, "trades 5, not 6")]
+    found = checks_of(rows)
+    assert found == {"kraken": CandleChecks(2, 1, 2, "BTC/USD 2026-03-01T12:05Z: trades 5, not 6")}
+    out = Console(file=io.StringIO(), width=200)
+    out.print(streams_view([stream(ComponentState.RUNNING)], found))
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert "kraken: 2 candles of a minute equal the venue's, 1 differ, 2 of ours are incomplete (24 h); BTC/USD 2026-03-01T12:05Z" in text
+    missing = checks_of([check(False, None, "open -, not 2")])["kraken"]
+    assert (missing.different, missing.incomplete) == (1, 0)
