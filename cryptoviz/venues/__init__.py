@@ -6,7 +6,7 @@ from cryptoviz.providers.response import HttpResponse
 from cryptoviz.trades.gaps import PermanentReason
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import Side, TradeNumber
-from cryptoviz.venues.base import RefillCall, RefillPage, StreamSession, StreamVenue
+from cryptoviz.venues.base import KlineCall, RefillCall, RefillPage, StreamSession, StreamVenue
 from cryptoviz.venues.events import (
     Acked,
     Announced,
@@ -25,8 +25,8 @@ from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, 
 from cryptoviz.venues.values import is_zero, number_text, plain, us_of_count, us_of_text
 
 __all__ = [
-    "Acked", "Announced", "Announcement", "Channel", "Event", "Heartbeat", "HttpResponse", "IdRun", "Instrument", "PermanentReason", "Plan",
-    "QuietRule", "Quote", "RefillCall", "RefillLimits", "RefillPage", "RefillRows", "Refused", "Side", "StreamLimits", "StreamSession", "StreamVenue",
-    "TradeNumber", "Trades", "Unknown", "VenueKline", "VenueSpec", "Voided", "bad_payload", "is_zero", "number_text", "plain", "status_failure",
-    "us_of_count", "us_of_text",
+    "Acked", "Announced", "Announcement", "Channel", "Event", "Heartbeat", "HttpResponse", "IdRun", "Instrument", "KlineCall", "PermanentReason",
+    "Plan", "QuietRule", "Quote", "RefillCall", "RefillLimits", "RefillPage", "RefillRows", "Refused", "Side", "StreamLimits", "StreamSession",
+    "StreamVenue", "TradeNumber", "Trades", "Unknown", "VenueKline", "VenueSpec", "Voided", "bad_payload", "is_zero", "number_text", "plain",
+    "status_failure", "us_of_count", "us_of_text",
 ]  # fmt: skip
