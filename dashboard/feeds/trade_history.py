@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
+from datetime import timedelta
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cryptoviz.lake import Lake
-from cryptoviz.lake.ohlcv import check_interval
+from cryptoviz.lake.trade_ohlcv import TRADE_INTERVALS
 from cryptoviz.settings import Settings
 from cryptoviz.times import utc
 from cryptoviz.trades.gap_change import GapChange
 from dashboard.feeds.history_cache import TradePast
-from dashboard.views.trade_bars import TradeBar
+from dashboard.views.trade_bars import TradeBar, join_bars
 from dashboard.views.trade_rows import Instrument
 
 __all__ = ["TradeHistory"]
 
-_BARS = """SELECT epoch_ms(time_bucket(INTERVAL '{}', ts)) AS start_ms, arg_min(price_double, trade_number) AS open, max(price_double) AS high,
-    min(price_double) AS low, arg_max(price_double, trade_number) AS close, CAST(sum(size) AS DOUBLE) AS volume, count(*) AS trades,
-    min(trade_number) AS first, max(trade_number) AS last
-FROM trades
-WHERE venue = $venue AND venue_symbol = $symbol AND ts >= $since AND ts < $until AND venue_ts IS NOT NULL AND trade_number IS NOT NULL
-GROUP BY 1 ORDER BY 1"""
 _TIMES = ("from_ts", "to_ts", "opened_ts", "closed_ts", "changed_ts")
 
 
@@ -31,14 +30,26 @@ class TradeHistory:
         self._lake = Lake(settings)
 
     def past(self, instrument: Instrument, interval: str, since_ms: int, until_us: int) -> TradePast:
-        """Bars of the trades in `[since_ms, until_us)`, and the newest state of each gap found after `since_ms`."""
-        rows = self._lake.query(
-            _BARS.format(check_interval(interval)),
-            parameters={"venue": instrument.venue, "symbol": instrument.symbol, "since": utc(since_ms), "until": utc(until_us // 1000)},
-        ).arrow()
-        bars = [TradeBar(*values) for values in zip(*(column.to_pylist() for column in rows.columns), strict=True)]
+        """Bars of the trades before `until_us`, a whole second, from the bar that contains `since_ms` on, and the newest state of each gap since."""
+        length_ms = TRADE_INTERVALS[interval] // timedelta(milliseconds=1)
+        edge_ms = until_us // 1000 // length_ms * length_ms
+        whole = self._bars(instrument, interval, since_ms, edge_ms)
+        last = [replace(bar, start_ms=edge_ms) for bar in self._bars(instrument, "1s", max(since_ms, edge_ms), until_us // 1000)]
+        bars = [*whole, *functools.reduce(lambda known, bar: join_bars(known, [bar]), last, list[TradeBar]())]
         gaps = self._lake.trade_gaps(instrument.asset_id, start=utc(since_ms)).arrow()
         return TradePast(bars, [one for one in _gaps(gaps) if (one.venue, one.venue_symbol) == (instrument.venue, instrument.symbol)])
+
+    def _bars(self, instrument: Instrument, interval: str, since_ms: int, until_ms: int) -> list[TradeBar]:
+        if since_ms >= until_ms:
+            return []
+        names = ("open", "high", "low", "close", "volume", "trades", "first_trade", "last_trade")
+        rows = self._lake.trade_candles(
+            instrument.asset_id, interval, utc(since_ms), utc(until_ms), ["ts", *names], venues=instrument.venue, symbols=instrument.symbol
+        ).arrow()
+        with_trades = rows.filter(pc.is_valid(rows.column("first_trade")))
+        starts = pc.divide(with_trades.column("ts").cast(pa.int64()), 1000)
+        values = [column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column for column in with_trades.select(names).columns]
+        return [TradeBar(*bar) for bar in zip(*(column.to_pylist() for column in (starts, *values)), strict=True)]
 
 
 def _gaps(rows: pa.Table) -> list[GapChange]:

@@ -16,6 +16,9 @@ from cryptoviz.settings import Settings
 from cryptoviz.trades.candles import candles_of
 from cryptoviz.trades.gap_tracker import GapTracker
 from cryptoviz.trades.record import Trade
+from dashboard.feeds.trade_history import TradeHistory
+from dashboard.views.trade_bars import bar_of
+from dashboard.views.trade_rows import Instrument
 from spark_jobs.maintenance import candle_table
 from spark_jobs.maintenance import trade_candles as builder
 from spark_jobs.maintenance.round import run_round
@@ -187,3 +190,21 @@ def test_a_round_that_was_killed_leaves_no_candles_twice(store: Settings, monkey
     names = set(object_names(store, "trade_candles"))
     assert len(names) == 2
     assert not names & left
+
+
+def test_the_page_gets_the_trades_before_a_second(store: Settings) -> None:
+    """The feed has the later ones: the last bar holds a part of its interval."""
+    writer = TableWriter(store, "trades")
+    every = [trade(number, START_US + number * 7 * US) for number in range(1, 2000)]
+    writer.write(trade_rows(every))
+    a_round(store)
+    until_us = START_US + 2 * 3600 * US + 1234 * US
+    instrument = Instrument("binance", "BTCUSDT", "bitcoin", "USDT")
+    bars = TradeHistory(store).past(instrument, "1h", START_US // 1000, until_us).bars
+    taken = [one for one in every if (one.venue_ts or 0) < until_us]
+    expected = [bar_of(one) for one in candles_of(taken, "1h", (), until_us, quiet_rows=False)]
+    assert bars == expected
+    assert bars[-1].last == taken[-1].trade_number
+    for since_us in (until_us - 600 * US, until_us - 10 * US):
+        (part,) = TradeHistory(store).past(instrument, "1h", since_us // 1000, until_us).bars
+        assert (part.start_ms, part.trades) == (bars[-1].start_ms, sum(since_us <= (one.venue_ts or 0) for one in taken))
