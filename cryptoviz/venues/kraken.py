@@ -11,7 +11,7 @@ Sources: https://docs.kraken.com/api/docs/websocket-v2 (trade, ticker, ohlc, sta
 - Life: `heartbeat` once a second when nothing else is sent; `status` at the start and at each change, with announced maintenance.
 - Limits: undocumented; 150 connections in 10 minutes by its firewall (unconfirmed).
 - Refill: `GET /0/public/Trades?pair=&since=<ns>&count=1000`, ascending; `last` is the ns of its last row. By time only: it begins at the trade before
-  the gap. Whether `since` is inclusive is not documented, so 1 ns earlier is asked for, and doubles are dropped. Pairs are `XBTUSD`. 1 call a second.
+  the gap. Whether `since` is inclusive is not documented, so 1 ns earlier is requested; duplicates are dropped. Pairs are `XBTUSD`. 1 call a second.
 - Candles: `GET /0/public/OHLC?pair=&interval=1&since=<s>`, starts above `since`, at most the last 720; quiet minutes are rows; a rounded average.
 """
 
