@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from control.reconcile.components import YIELD_S, ComponentSpec, ComponentTable
 from control.reconcile.desired_state import DesiredDocument, DesiredStore
 from control.reconcile.disk_watch import DiskWatch
+from control.reconcile.drain import Drain
 from control.reconcile.runtime import Runtime
 from control.reconcile.state import advance, is_probed
 from control.reconcile.state_types import (
@@ -89,7 +90,7 @@ class Reconciler:
         self._interval_ms = interval_ms
         self._uniform = uniform
         self._document = DesiredDocument()
-        self._draining = False
+        self._drain = Drain(clock)
         self._seen = {name: Observed(since_ms=steady_ms(clock)) for name in table}
         self._work: dict[str, asyncio.Task[None]] = {}
         self._preparing: dict[str, asyncio.Task[None]] = {}
@@ -196,7 +197,7 @@ class Reconciler:
 
     def shutdown(self) -> PipelineStatus:
         """Stop every component but keep the desired state for the next controller."""
-        self._draining = True
+        self._drain.begin()
         self._reconcile()
         return self.snapshot()
 
@@ -229,11 +230,11 @@ class Reconciler:
             raise ControlRefused(reason, code="RESOURCE_EXHAUSTED") from error
 
     def _refuse_while_draining(self) -> None:
-        if self._draining:
+        if self._drain.begun:
             raise ControlRefused("the control service is shutting down; `cryptoviz up` starts it again", code="FAILED_PRECONDITION")
 
     def _desired(self, name: str) -> DesiredState:
-        return DesiredState.STOPPED if self._draining else self._document.components.get(name, DesiredState.STOPPED)
+        return DesiredState.STOPPED if self._drain.begun else self._document.components.get(name, DesiredState.STOPPED)
 
     def _reconcile(self) -> None:
         if steady_ms(self._clock) - self._round_ms >= _PROBE_EVERY_MS:
@@ -335,7 +336,7 @@ class Reconciler:
             earlier.cancel()
         await _ended(earlier)
         await _ended(self._preparing.pop(spec.name, None))
-        grace_s = min(begun_s, spec.stop_timeout_s if action is Action.STOP else _REPLACE_GRACE_S)
+        grace_s = self._drain.grace_s(min(begun_s, spec.stop_timeout_s if action is Action.STOP else _REPLACE_GRACE_S))
         while not await self._try_stop(spec, grace_s):
             grace_s = 0.0
             await self._clock.sleep(_STOP_AGAIN_S)

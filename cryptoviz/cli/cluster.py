@@ -62,9 +62,10 @@ _SELDOM = {
     "EVENT_AGENT_REPORT_INTERVAL_SECONDS": "5",
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
     "REPORTER_UPDATE_INTERVAL_MS": "15000",
+    "RAY_memory_monitor_refresh_ms": "1000",
 }
 """How often Ray's dashboard agent reports events (by default every 0.1 s), looks for files of events (2 s), and measures each process of the node
-(5 s), for Ray's dashboard."""
+(5 s), for Ray's dashboard; and how often the raylet looks at the machine's free memory (0.25 s)."""
 # References that keep Python from warning about child processes without a wait: `stop_ray` ends them by their record, also from another process.
 # Those that have ended are waited for.
 _started: list[subprocess.Popen[bytes]] = []

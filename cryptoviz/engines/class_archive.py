@@ -27,6 +27,9 @@ _KEPT_S = 30 * 86_400.0
 _SEAL = b"cv-size "
 # An archive that does not match is ignored without a line on standard output.
 _QUIET = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off")
+# At the address that it was written for. Elsewhere, the default since Java 17.0.5 or so, the JVM changes every pointer in it, so that each JVM has a
+# copy of all pages instead of those of the file.
+_IN_PLACE = ("-XX:+UnlockDiagnosticVMOptions", "-XX:ArchiveRelocationMode=0")
 
 
 def archive_file(settings: Settings, name: str, java: Path, jars: str) -> Path:
@@ -46,7 +49,7 @@ def archive_options(settings: Settings, name: str, java: Path, jars: str) -> lis
         return []
     with contextlib.suppress(OSError):  # a cache that root shares is read-only
         os.utime(archive)
-    return [f"-XX:SharedArchiveFile={archive}", *_QUIET]
+    return [f"-XX:SharedArchiveFile={archive}", *_IN_PLACE, *_QUIET]
 
 
 def record_classes(settings: Settings, name: str, java: Path, jars: str, run: Callable[[Sequence[str]], None]) -> bool:

@@ -20,7 +20,7 @@ from cryptoviz.lake.store_errors import reason
 from cryptoviz.local.ownership import make_private
 from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
-from cryptoviz.security.tls import trust
+from cryptoviz.security.tls import trust, trust_of
 from cryptoviz.settings import LOOPBACK, NO_KEY, S3Settings, Settings, child_environment, host_port
 from cryptoviz.settings.engine_tls import ServerIdentity
 
@@ -96,7 +96,7 @@ class BucketAdmin:
                 secret_key=self._s3.secret_key.get_secret_value() or NO_KEY,
                 region=self._s3.region,
                 secure=parts.scheme == "https",
-                http_client=urllib3.PoolManager(timeout=timeout, retries=False, maxsize=2, ssl_context=trust(ca_pem=self._s3.ca_pem)),
+                http_client=urllib3.PoolManager(timeout=timeout, retries=False, maxsize=2, ssl_context=trust_of(self._s3.endpoint, self._s3.ca_pem)),
             )
         return self._made
 

@@ -20,8 +20,8 @@ _BASE: dict[str, Any] = {
     # Reconnect quickly to a restarted broker.
     "reconnect.backoff.max.ms": 1000,
     "socket.keepalive.enable": True,
-    # Added partitions are discovered within this time; the default is five minutes.
-    "topic.metadata.refresh.interval.ms": 5000,
+    # Each client asks the broker as often. Producers use added partitions within this time; the default is five minutes.
+    "topic.metadata.refresh.interval.ms": 60_000,
     # librdkafka's log lines on stderr would repeat errors that are raised.
     "log_level": 0,
 }
@@ -61,6 +61,8 @@ def producer(kafka: KafkaSettings, config: Mapping[str, Any] | None = None) -> A
 def consumer(kafka: KafkaSettings, config: Mapping[str, Any] | None = None) -> Any:
     """A librdkafka consumer that reads committed records and stores no offsets, unless overridden by `config`."""
     reading = {"group.id": "cryptoviz-unused", "isolation.level": "read_committed", "enable.auto.commit": False}
+    # Added partitions are discovered within this time.
+    reading |= {"topic.metadata.refresh.interval.ms": 5000}
     return Consumer(client_config(kafka) | reading | dict(config or {}))
 
 

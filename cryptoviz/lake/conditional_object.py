@@ -13,7 +13,7 @@ import urllib3
 from cryptoviz.errors import TransientError
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.lake.store_errors import reason, store_error, store_errors
-from cryptoviz.security.tls import trust
+from cryptoviz.security.tls import trust_of
 
 __all__ = ["ConditionalObject", "ObjectChanged", "ObjectVersion", "S3ConditionalObject"]
 
@@ -85,7 +85,7 @@ class S3ConditionalObject:
         with store_errors(self._access.endpoint, f"answer for {self._bucket}/{self._key}"):
             # Minio's put takes no conditions; a presigned URL does, since it signs no header but the host.
             url = minio_client(self._access).get_presigned_url(method, self._bucket, self._key, expires=_SIGNED_FOR)
-            return _pool(self._access.ca_pem).request(method, url, body=body, headers=headers)
+            return _pool(self._access.endpoint, self._access.ca_pem).request(method, url, body=body, headers=headers)
 
     def _expect_ok(self, response: urllib3.BaseHTTPResponse, doing: str) -> None:
         if response.status >= 300:
@@ -94,5 +94,5 @@ class S3ConditionalObject:
 
 
 @lru_cache(maxsize=2)
-def _pool(ca_pem: str) -> urllib3.PoolManager:
-    return urllib3.PoolManager(timeout=_TIMEOUT, retries=False, maxsize=4, ssl_context=trust(ca_pem=ca_pem))
+def _pool(endpoint: str, ca_pem: str) -> urllib3.PoolManager:
+    return urllib3.PoolManager(timeout=_TIMEOUT, retries=False, maxsize=4, ssl_context=trust_of(endpoint, ca_pem))

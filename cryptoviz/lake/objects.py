@@ -14,7 +14,7 @@ import urllib3
 from minio import Minio
 from minio.error import S3Error
 
-from cryptoviz.security.tls import ca_path, trust
+from cryptoviz.security.tls import ca_path, trust_of
 from cryptoviz.settings import S3Settings
 
 __all__ = ["S3Access", "TableAddress", "find_object", "minio_client", "read_object", "table_address"]
@@ -92,7 +92,7 @@ def minio_client(access: S3Access) -> Minio:
     """A cached client with timeouts and retries. Thread-safe."""
     address = urlsplit(access.endpoint)
     timeout = urllib3.Timeout(connect=_CONNECT_S, read=_READ_S)
-    pool = urllib3.PoolManager(timeout=timeout, maxsize=32, retries=_RETRIES, ssl_context=trust(ca_pem=access.ca_pem))
+    pool = urllib3.PoolManager(timeout=timeout, maxsize=32, retries=_RETRIES, ssl_context=trust_of(access.endpoint, access.ca_pem))
     return Minio(
         address.netloc,
         access_key=access.access_key,

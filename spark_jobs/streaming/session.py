@@ -60,8 +60,8 @@ _PATIENT = (
 )
 # By default a heap grows to its limit before it is collected; a small young generation and a tight old one keep it near the memory in use.
 _TIGHT = "-XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
-# The JVM's default initial heap is a 64th of the machine's memory.
-_DRIVER_YOUNG, _EXECUTOR_YOUNG = "-Xms96m -Xmn24m", "-Xmn64m"
+# RayDP starts the executor with its whole heap; the JVM's default initial heap is a 64th of the machine's memory. The records are in Python.
+_SMALL_HEAP = "-Xms96m -Xmn24m"
 # Hadoop runs `chmod` for each checkpoint file. Java's default is to start a program of its own first, which then starts `chmod`.
 _CHEAP_FORK = "-Djdk.lang.Process.launchMechanism=VFORK"
 _STREAMING = "org.apache.spark.sql.execution.streaming"
@@ -77,8 +77,8 @@ def spark_configs(settings: Settings, run: str) -> dict[str, str]:
     java = f"{_OPENS} {_SMALL} {_TIGHT}"
     return AUTHENTICATION | {
         "spark.ray.raydp_spark_executor.actor.resource.cpu": str(lake.executor_cores),
-        "spark.driver.extraJavaOptions": f"{java} {_QUICK} {_DRIVER_YOUNG} {_CHEAP_FORK}",
-        "spark.executor.extraJavaOptions": f"{java} {_PATIENT} {_EXECUTOR_YOUNG}",
+        "spark.driver.extraJavaOptions": f"{java} {_QUICK} {_SMALL_HEAP} {_CHEAP_FORK}",
+        "spark.executor.extraJavaOptions": f"{java} {_PATIENT} {_SMALL_HEAP}",
         "spark.driver.memory": f"{lake.driver_memory_mb}m",
         "spark.python.daemon.module": "spark_jobs.streaming.daemon",
         "spark.python.worker.reuse": "true",
@@ -102,6 +102,8 @@ def spark_configs(settings: Settings, run: str) -> dict[str, str]:
         "spark.sql.adaptive.enabled": "false",
         "spark.locality.wait": "0s",
         "spark.task.maxFailures": "4",
+        # Tasks start when there is news; this is for tasks that wait for a place by `locality`, of which there are none.
+        "spark.scheduler.revive.interval": "10s",
         "spark.sql.streaming.minBatchesToRetain": "5",
         "spark.sql.streaming.noDataProgressEventInterval": "1000",
         "spark.sql.streaming.stopTimeout": "15s",

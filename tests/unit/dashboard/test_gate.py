@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -96,3 +97,12 @@ def test_a_connection_that_stays_is_asked_each_time(port: int) -> None:
     both = good + f"GET /healthz HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"
     assert exchange(port, both)[0] == 200
     assert exchange(port, both.replace("localhost", "evil.example", 1))[0] == 403
+
+
+def test_a_probe_costs_no_look_up_of_its_user(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+    monkeypatch.setattr("dashboard.gate.peer_uid", lambda connection: looked.append(connection) or os.geteuid())
+    assert exchange(port, f"GET /healthz HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")[0] == 200
+    assert looked == []
+    assert exchange(port, f"GET /favicon.ico HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")[0] in (200, 404)
+    assert len(looked) == 1

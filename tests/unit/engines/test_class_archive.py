@@ -70,6 +70,8 @@ def test_an_archive_is_named_to_the_jvm(settings: Settings, jars: str, tmp_path:
     assert record_classes(settings, "spark", tmp_path / "java", jars, write)
     assert archive_options(settings, "spark", tmp_path / "java", jars) == [
         f"-XX:SharedArchiveFile={archive}",
+        "-XX:+UnlockDiagnosticVMOptions",
+        "-XX:ArchiveRelocationMode=0",
         "-Xlog:cds=off",
         "-Xlog:cds+dynamic=off",
     ]
@@ -134,6 +136,11 @@ def test_the_jvm_uses_what_it_has_recorded(tmp_path: Path) -> None:
 
     assert record_classes(settings, "test", java, str(jar), run)
     run(["-Xshare:on", *archive_options(settings, "test", java, str(jar))])
+    log = tmp_path / "cds.log"
+    run([*archive_options(settings, "test", java, str(jar)), f"-Xlog:cds,cds+dynamic:file={log}"])
+    # Elsewhere every pointer in it would be changed, and no page shared.
+    assert "Mapped dynamic region" in log.read_text()
+    assert "at an alternative address" not in log.read_text()
     archive_file(settings, "test", java, str(jar)).unlink()
     assert archive_options(settings, "test", java, str(jar)) == []
 

@@ -336,6 +336,21 @@ async def test_shutdown_ends_all_but_keeps_what_is_wanted() -> None:
             await bench.reconciler.start("engine")
 
 
+async def test_a_shutdown_bounds_the_time_to_drain_of_all_together() -> None:
+    """Each has 8 s of its own. The first two get the 5 s of a shutdown, the next one what is left of them, and the last one at least a second."""
+    gates = {"reader/one": asyncio.Event(), "worker": asyncio.Event()}
+    async with Bench(ALL_RUNNING, FakeRuntime(stop_gates=gates)) as bench:
+        await bench.until(engine=S.RUNNING, worker=S.RUNNING, reader=S.RUNNING, page=S.RUNNING)
+        bench.reconciler.shutdown()
+        for name, after_s in (("reader/one", 3.5), ("worker", 10.0)):
+            await eventually_async(lambda name=name: _is(bench.runtime.count("stop", name) == 1))
+            bench.clock.advance(after_s)
+            bench.reconciler.shutdown()  # again: no more time
+            gates[name].set()
+        await bench.until(engine=S.STOPPED, worker=S.STOPPED, reader=S.STOPPED, page=S.STOPPED)
+        assert bench.runtime.graces == {"reader/one": 5.0, "page": 5.0, "worker": 1.5, "engine": 1.0}
+
+
 async def test_versions_grow_and_waiting_for_one_ends() -> None:
     async with Bench() as bench:
         before = bench.reconciler.version
