@@ -186,7 +186,7 @@ class EmbeddedMinio(EmbeddedEngine):
                 "MINIO_UPDATE": "off",
                 "MINIO_CALLHOME_ENABLE": "off",
                 # Soft limit: Go collects garbage more often near it.
-                "GOMEMLIMIT": "128MiB",
+                "GOMEMLIMIT": "96MiB",
                 "GOGC": "50",
             }
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -22,7 +23,7 @@ from cryptoviz.redis_keys import LATEST_KEY, of_namespace
 from cryptoviz.settings import Settings
 from dashboard.shared_state import RING_TICKS, FeedStatus, LiveState
 
-__all__ = ["LiveFeed", "decode", "raise_if_lost", "reason_of"]
+__all__ = ["LiveFeed", "Start", "decode", "raise_if_lost", "reason_of", "starts"]
 
 _POLL_S = 0.1
 _DRAIN_MESSAGES = 2000
@@ -121,12 +122,8 @@ class LiveFeed:
             raise KafkaException(metadata.error)
         since_ms = self._clock.now_ms() - RING_TICKS * self._settings.collect.tick_ms
         wanted = [TopicPartition(topic, partition, since_ms) for partition in metadata.partitions]
-        positions = []
-        for found in consumer.offsets_for_times(wanted, timeout=_METADATA_TIMEOUT_S):
-            low, high = consumer.get_watermark_offsets(found, timeout=_METADATA_TIMEOUT_S)
-            start = found.offset if found.offset >= 0 else high
-            positions.append(TopicPartition(topic, found.partition, max(low, start, high - _MAX_BACKLOG_PER_PARTITION)))
-        return positions
+        found = starts(consumer, wanted, _METADATA_TIMEOUT_S)
+        return [TopicPartition(topic, one.partition, max(one.low, one.at, one.high - _MAX_BACKLOG_PER_PARTITION)) for one in found]
 
     def _consume(self, consumer: Consumer, partitions: set[int]) -> None:
         """Consume until the feed is stopped or the topic's partitions change."""
@@ -205,6 +202,32 @@ def decode(value: bytes) -> UnifiedRecord:
 def _value(message: Message) -> bytes:
     value = message.value()
     return value if isinstance(value, bytes) else b""
+
+
+class Start(NamedTuple):
+    """Offsets of a partition: its first, that of a time, and its end."""
+
+    partition: int
+    low: int
+    at: int
+    high: int
+
+
+def starts(consumer: Consumer, times: Sequence[TopicPartition], timeout_s: float) -> list[Start]:
+    """Where the records since a time begin, by partition; its end if there are none.
+
+    Args:
+        consumer: connected, without an assignment.
+        times: partitions, with a Unix time in ms as their offset.
+        timeout_s: of each request.
+
+    Raises:
+        KafkaException: the broker does not answer.
+    """
+    # The ends first: a record that comes between the two answers would otherwise be before the start.
+    ends = {one.partition: consumer.get_watermark_offsets(one, timeout=timeout_s) for one in times}
+    found = ((one, *ends[one.partition]) for one in consumer.offsets_for_times(list(times), timeout=timeout_s))
+    return [Start(one.partition, low, one.offset if one.offset >= 0 else high, high) for one, low, high in found]
 
 
 _LOST = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})

@@ -14,7 +14,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 from cryptoviz.trades.gap_change import GapChange
 from cryptoviz.trades.record import Trade
-from dashboard.feeds.kafka_feed import raise_if_lost, reason_of
+from dashboard.feeds.kafka_feed import raise_if_lost, reason_of, starts
 from dashboard.shared_state import FeedStatus
 from dashboard.trade_state import TradeState
 
@@ -92,13 +92,9 @@ class TradeFeed:
         positions: list[TopicPartition] = []
         for window_s in _WINDOWS_S:
             wanted = [TopicPartition(kafka.trades_topic, number, now_ms - window_s * 1000) for number in numbers]
-            positions, back = [], 0
-            for found in consumer.offsets_for_times(wanted, timeout=_TIMEOUT_S):
-                _, high = consumer.get_watermark_offsets(found, timeout=_TIMEOUT_S)
-                start = found.offset if found.offset >= 0 else high
-                back += high - start
-                positions.append(TopicPartition(kafka.trades_topic, found.partition, start))
-            if back <= _MOST_BACK:
+            found = starts(consumer, wanted, _TIMEOUT_S)
+            positions = [TopicPartition(kafka.trades_topic, one.partition, one.at) for one in found]
+            if sum(one.high - one.at for one in found) <= _MOST_BACK:
                 break
         for number in self._partitions(consumer, kafka.trade_gaps_topic):
             low, high = consumer.get_watermark_offsets(TopicPartition(kafka.trade_gaps_topic, number), timeout=_TIMEOUT_S)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import EngineUnavailable
 from dashboard.feeds.control_feed import ControlFeed
 from dashboard.feeds.history_cache import Closes, History, Marks
-from dashboard.feeds.kafka_feed import decode
+from dashboard.feeds.kafka_feed import decode, starts
 from dashboard.shared_state import ControlState, Wakeups
 from dashboard.views.candles import Candle
 from dashboard.views.overlay import Overlay
@@ -43,6 +45,24 @@ from tests.unit.dashboard.records import a_component, a_record
 def test_what_is_no_record_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode(value)
+
+
+def test_a_record_that_comes_while_the_start_is_looked_up_is_not_before_it() -> None:
+    """An empty partition gets its first record between the two requests, whichever is the first."""
+
+    class Broker:
+        requests = 0
+
+        def offsets_for_times(self, times: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
+            self.requests += 1
+            return [TopicPartition(one.topic, one.partition, -1 if self.requests == 1 else 0) for one in times]
+
+        def get_watermark_offsets(self, one: TopicPartition, timeout: float) -> tuple[int, int]:
+            self.requests += 1
+            return 0, self.requests - 1
+
+    broker: Any = Broker()
+    assert starts(broker, [TopicPartition("prices", 0, 1_700_000_000_000)], 1.0) == [(0, 0, 0, 0)]
 
 
 def test_a_record_reads_back() -> None:

@@ -101,7 +101,12 @@ def test_a_connection_that_stays_is_asked_each_time(port: int) -> None:
 
 def test_a_probe_costs_no_look_up_of_its_user(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
-    monkeypatch.setattr("dashboard.gate.peer_uid", lambda connection: looked.append(connection) or os.geteuid())
+
+    def look(connection: object) -> int:
+        looked.append(connection)
+        return os.geteuid()
+
+    monkeypatch.setattr("dashboard.gate.peer_uid", look)
     assert exchange(port, f"GET /healthz HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")[0] == 200
     assert looked == []
     assert exchange(port, f"GET /favicon.ico HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")[0] in (200, 404)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -336,6 +337,10 @@ async def test_shutdown_ends_all_but_keeps_what_is_wanted() -> None:
             await bench.reconciler.start("engine")
 
 
+async def _stopping(bench: Bench, name: str) -> bool:
+    return bench.runtime.count("stop", name) == 1
+
+
 async def test_a_shutdown_bounds_the_time_to_drain_of_all_together() -> None:
     """Each has 8 s of its own. The first two get the 5 s of a shutdown, the next one what is left of them, and the last one at least a second."""
     gates = {"reader/one": asyncio.Event(), "worker": asyncio.Event()}
@@ -343,7 +348,7 @@ async def test_a_shutdown_bounds_the_time_to_drain_of_all_together() -> None:
         await bench.until(engine=S.RUNNING, worker=S.RUNNING, reader=S.RUNNING, page=S.RUNNING)
         bench.reconciler.shutdown()
         for name, after_s in (("reader/one", 3.5), ("worker", 10.0)):
-            await eventually_async(lambda name=name: _is(bench.runtime.count("stop", name) == 1))
+            await eventually_async(partial(_stopping, bench, name))
             bench.clock.advance(after_s)
             bench.reconciler.shutdown()  # again: no more time
             gates[name].set()
