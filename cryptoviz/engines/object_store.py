@@ -186,7 +186,7 @@ class EmbeddedMinio(EmbeddedEngine):
                 "MINIO_UPDATE": "off",
                 "MINIO_CALLHOME_ENABLE": "off",
                 # Garbage may be this percentage of the heap. Of MinIO's heap, 190 MB at rest, most are buffers that it has never touched.
-                "GOGC": "30",
+                "GOGC": "20",
             }
         )
 
