@@ -61,7 +61,7 @@ _PATIENT = (
 # By default a heap grows to its limit before it is collected; a small young generation and a tight old one keep it near the memory in use.
 _TIGHT = "-XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
 # RayDP starts the executor with its whole heap; the JVM's default initial heap is a 64th of the machine's memory. The records are in Python.
-_SMALL_HEAP = "-Xms80m -Xmn16m"
+_SMALL_HEAP = "-Xms96m -Xmn24m"
 # Hadoop runs `chmod` for each checkpoint file. Java's default is to start a program of its own first, which then starts `chmod`.
 _CHEAP_FORK = "-Djdk.lang.Process.launchMechanism=VFORK"
 _STREAMING = "org.apache.spark.sql.execution.streaming"
