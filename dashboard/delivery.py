@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -94,7 +95,11 @@ class Acknowledgements:
 
 
 class Delivery:
-    """Messages of one page. `view` must be in the page. `shown` is called after an acknowledgement, `acted` with each action of the browser."""
+    """Messages of one page. `view` must be in the page. `shown` is called after an acknowledgement, `acted` with each action of the browser.
+
+    Both by `on_loop`, which runs a call with the document's lock: Panel handles an event outside of it if the page was not marked as loaded yet, as
+    when the browser says hello right after it is ready. Nothing can be sent there, and a page whose first message fails would wait forever.
+    """
 
     def __init__(
         self,
@@ -102,13 +107,14 @@ class Delivery:
         now_ms: Callable[[], int],
         shown: Callable[[], None],
         acted: Callable[[str, str, Mapping[str, str]], None],
+        on_loop: Callable[[Callable[[], None]], None],
     ) -> None:
         self._monotonic_ms = monotonic_ms
         self._now_ms = now_ms
         self._shown = shown
         self._acted = acted
         self._marks = Acknowledgements()
-        self.view = Channel(self._received)
+        self.view = Channel(lambda data: on_loop(partial(self._received, data)))
 
     @property
     def ready(self) -> bool:

@@ -52,7 +52,7 @@ class Session:
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()  # guards the two attributes above
         self._unsubscribe: Callable[[], None] = lambda: None
-        self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull, self._acted)
+        self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull, self._acted, self._on_loop)
 
     def open(self, pull: Callable[[], None], act: Act) -> None:
         """Call `pull` on the session's loop after each change of the shared state, and once a second, as soon as the browser is ready.
@@ -147,6 +147,10 @@ class Session:
             if not self._ready:
                 self._waiting.append(call)
                 return
+        self._on_loop(call)
+
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        """Schedule a call with the document's lock, from any thread."""
 
         def guarded() -> None:
             if self._closed.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import logging
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -73,8 +74,11 @@ def test_pages_that_were_closed_leave_nothing_behind(
 
 
 @pytest.mark.long
-def test_two_hundred_visits_leave_no_session_and_no_memory(app_context: AppContext, served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_hundred_visits_leave_no_session_and_no_memory(
+    app_context: AppContext, served: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Visits over the page's own protocol, five at a time, each until it has shown a tick of its own."""
+    caplog.set_level(logging.WARNING, logger="panel")  # pytest would keep each of its lines of debugging
     sessions: list[weakref.ref[Session]] = []
     first = Session.__init__
 
