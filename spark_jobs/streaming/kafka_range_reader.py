@@ -22,6 +22,10 @@ __all__ = ["BATCH_BYTES", "BATCH_RECORDS", "OffsetRange", "RecordBatcher", "conn
 
 _SILENCE_S = 30.0
 """Kafka counts as unavailable after this time without a message."""
+_RENEW_S = 10.0
+"""After this time without a message a task reads on with a new consumer. An old one can stay without messages for minutes after a change of the
+partition's leader epoch, as by a broker that stood still, while others read.
+"""
 BATCH_RECORDS = 8192
 BATCH_BYTES = 8 << 20
 _BLOCK_S = 0.05
@@ -59,12 +63,11 @@ def read_range(kafka: KafkaSettings, wanted: OffsetRange, seen: Callable[[Sequen
         LakeError: Kafka no longer has all of the range.
         EngineUnavailable: the broker does not answer.
     """
-    consumer = _consumer(kafka)
-    consumer.assign([TopicPartition(wanted.topic, wanted.partition, wanted.start)])
     try:
-        yield from _read(consumer, wanted, seen)
+        yield from _read(kafka, wanted, seen)
     finally:
-        consumer.unassign()
+        if kafka in _consumers:
+            _consumers[kafka].unassign()
 
 
 def connect(kafka: KafkaSettings) -> None:
@@ -87,7 +90,14 @@ def disconnect(kafka: KafkaSettings) -> None:
         consumer.close()
 
 
-def _read(consumer: Any, wanted: OffsetRange, seen: Callable[[Sequence[Any]], None] | None) -> Iterator[pa.RecordBatch]:
+def _assigned(kafka: KafkaSettings, wanted: OffsetRange, at: int) -> Any:
+    consumer = _consumer(kafka)
+    consumer.assign([TopicPartition(wanted.topic, wanted.partition, at)])
+    return consumer
+
+
+def _read(kafka: KafkaSettings, wanted: OffsetRange, seen: Callable[[Sequence[Any]], None] | None) -> Iterator[pa.RecordBatch]:
+    consumer, renewed = _assigned(kafka, wanted, wanted.start), False
     heard_s = time.monotonic()
     batcher = RecordBatcher()
     at, done = wanted.start, False
@@ -99,8 +109,12 @@ def _read(consumer: Any, wanted: OffsetRange, seen: Callable[[Sequence[Any]], No
             one = consumer.poll(_BLOCK_S)
             found = [] if one is None else [one]
         if not found:
-            if time.monotonic() - heard_s > _SILENCE_S:
+            silent_s = time.monotonic() - heard_s
+            if silent_s > _SILENCE_S:
                 raise EngineUnavailable(f"Kafka returned no record of {_range_text(wanted)} for {_SILENCE_S:.0f} s at offset {at}", engine="kafka")
+            if silent_s > _RENEW_S and not renewed:
+                disconnect(kafka)
+                consumer, renewed = _assigned(kafka, wanted, at), True
             continue
         heard_s = time.monotonic()
         good, at, done = records_in_range(found, wanted, at)

@@ -22,6 +22,8 @@ __all__ = ["RecordWatch"]
 
 _POLL_S = 0.5
 _END_S = 1.0
+_SILENT_S = 10.0
+"""After this time without a message the ends of the partitions are asked for."""
 _CLOSE_S = 3.0
 """Longer than a poll and the look at the ends."""
 # The broker holds a fetch request for this long if there are no records.
@@ -111,8 +113,15 @@ class RecordWatch:
         if self._has_more(position):
             return
         self._consumer.assign([TopicPartition(*key, offset) for key, offset in position.items()])
+        silent_since_s = time.monotonic()
         while not self._closed.is_set() and not self._wake.is_set() and not self._arrived(position):
-            pass
+            if time.monotonic() - silent_since_s < _SILENT_S:
+                continue
+            if self._has_more(position):  # a consumer that fetches nothing any more, as a task's (`kafka_range_reader`)
+                self._consumer.close()
+                self._consumer = None
+                return
+            silent_since_s = time.monotonic()
         self._consumer.unassign()
 
     def _has_more(self, position: Position) -> bool:

@@ -159,4 +159,4 @@ def test_command_line_lists_shows_exports_and_replays(demo: Demo) -> None:
     assert ended["state"] == "SUCCEEDED", ended
     assert ended["figures"]["published_total"] == 0
     assert ended["figures"]["still_bad_total"] >= 2
-    assert demo.cli("dead-letters", "--show", "nonsense").returncode == 1
+    assert demo.cli("dead-letters", "--show", "nonsense").returncode == 2

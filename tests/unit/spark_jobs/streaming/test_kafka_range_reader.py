@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from confluent_kafka import KafkaError
 
 from cryptoviz.errors import EngineUnavailable, LakeError
-from spark_jobs.streaming.kafka_range_reader import BATCH_BYTES, BATCH_RECORDS, OffsetRange, RecordBatcher, records_in_range
+from cryptoviz.settings import KafkaSettings
+from spark_jobs.streaming import kafka_range_reader
+from spark_jobs.streaming.kafka_range_reader import BATCH_BYTES, BATCH_RECORDS, OffsetRange, RecordBatcher, read_range, records_in_range
 
 
 class Message:
@@ -79,3 +84,48 @@ def test_large_records_are_asked_for_by_the_few() -> None:
     small = RecordBatcher()
     list(small.add([Message(n, 380) for n in range(BATCH_RECORDS)]))
     assert small.records_at_once == BATCH_RECORDS
+
+
+class Consumer:
+    """Returns these messages, one a call, from the assigned offset on; then nothing."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = list(messages)
+        self.assigned: list[int] = []
+        self.closed = False
+
+    def assign(self, partitions: Sequence[Any]) -> None:
+        self.assigned.append(partitions[0].offset)
+
+    def unassign(self) -> None:
+        assert not self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def poll(self, timeout_s: float) -> Message | None:
+        del timeout_s
+        return self._messages.pop(0) if self._messages else None
+
+
+def test_a_consumer_without_messages_is_replaced_and_the_task_reads_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent, good = Consumer([Message(5), Message(6)]), Consumer([Message(7), Message(8)])
+    made = iter((silent, good))
+    monkeypatch.setattr(kafka_range_reader, "kafka_consumer", lambda *_: next(made))
+    monkeypatch.setattr(kafka_range_reader, "_RENEW_S", 0.0)
+    monkeypatch.setattr(kafka_range_reader, "_consumers", {})
+    (batch,) = read_range(KafkaSettings(), WANTED)
+    assert batch.column("offset").to_pylist() == [5, 6, 7, 8]
+    assert (silent.assigned, silent.closed, good.assigned, good.closed) == ([5], True, [7], False)
+
+
+def test_a_broker_that_answers_no_consumer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [Consumer([]), Consumer([])]
+    unused = iter(made)
+    monkeypatch.setattr(kafka_range_reader, "kafka_consumer", lambda *_: next(unused))
+    monkeypatch.setattr(kafka_range_reader, "_RENEW_S", 0.01)
+    monkeypatch.setattr(kafka_range_reader, "_SILENCE_S", 0.05)
+    monkeypatch.setattr(kafka_range_reader, "_consumers", {})
+    with pytest.raises(EngineUnavailable, match=r"no record of t\[0\] \[5, 9\)"):
+        list(read_range(KafkaSettings(), WANTED))
+    assert [one.closed for one in made] == [True, False]

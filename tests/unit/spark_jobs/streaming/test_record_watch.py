@@ -92,6 +92,35 @@ def test_a_wait_that_outlasts_the_close_ends_the_connection(settings: Settings, 
     assert closed.is_set()
 
 
+def test_a_consumer_that_misses_a_record_is_replaced_by_the_next_wait(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    class Silent:
+        def __init__(self) -> None:
+            self.ends, self.closed = [0, 5], False  # at the begin of the wait, and later
+            made.append(self)
+
+        def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
+            del timeout
+            return 0, self.ends.pop(0)
+
+        def assign(self, partitions: list[TopicPartition]) -> None:
+            assert [one.offset for one in partitions] == [0]
+
+        def poll(self, timeout: float) -> None:
+            del timeout
+
+        def close(self) -> None:
+            self.closed = True
+
+    monkeypatch.setattr(record_watch, "kafka_consumer", lambda *_: Silent())
+    monkeypatch.setattr(record_watch, "_SILENT_S", 0.0)
+    watch = RecordWatch(settings.kafka, [TOPIC], 0.0)
+    watch.wait({(TOPIC, 0): 0})
+    watch.wait({(TOPIC, 0): 0})
+    assert [one.closed for one in made] == [True, True]
+
+
 def test_a_client_that_cannot_be_made_ends_the_wait_and_not_the_batch(settings: Settings, tmp_path: Path) -> None:
     kafka = settings.kafka.model_copy(update={"security_protocol": "SSL", "ssl_ca_location": tmp_path / "none.pem"})
     watch = RecordWatch(kafka, [TOPIC], 0.0)
