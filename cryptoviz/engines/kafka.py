@@ -165,7 +165,7 @@ def server_properties(
         "metadata.max.idle.interval.ms": "0",
         # Each thread wakes up three times a second.
         "num.network.threads": "2",
-        "num.io.threads": "2",
+        "num.io.threads": "4",
         "group.coordinator.threads": "1",
         "background.threads": "2",
         "num.recovery.threads.per.data.dir": "2",
