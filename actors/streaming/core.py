@@ -48,7 +48,7 @@ class CoreStats:
 
 
 @dataclass(slots=True)
-class _Batch:
+class _Pending:
     """The next transaction."""
 
     messages: list[Message] = field(default_factory=list)
@@ -75,23 +75,23 @@ class StreamCore:
         self.feeds: dict[str, InstrumentFeed] = {
             one.symbol: InstrumentFeed(one, GapTracker(spec.name, one.symbol), topic_key(spec.name, one.symbol)) for one in instruments
         }
-        self._batch = _Batch()
+        self._pending = _Pending()
         self._changed_us = 0
 
     @property
     def pending(self) -> int:
         """Trades that are not in a transaction yet."""
-        return len(self._batch.messages)
+        return len(self._pending.messages)
 
     @property
     def since_s(self) -> float:
         """Monotonic time at which the oldest pending trade arrived."""
-        return self._batch.since_s
+        return self._pending.since_s
 
     @property
     def has_news(self) -> bool:
         """Whether `take_transaction` has something to return."""
-        return bool(self._batch.messages or self._batch.gaps or self._batch.others)
+        return bool(self._pending.messages or self._pending.gaps or self._pending.others)
 
     def restore(self, states: Mapping[str, TrackerState]) -> None:
         """Continue after what is committed. Open gaps are written again, so that Kafka's retention does not forget them."""
@@ -99,7 +99,7 @@ class StreamCore:
             feed = self.feeds[symbol]
             feed.tracker = GapTracker(self._spec.name, symbol, state=state)
             for gap in feed.tracker.open_gaps():
-                self._batch.gaps[gap.gap_id] = (gap, feed)
+                self._pending.gaps[gap.gap_id] = (gap, feed)
 
     def streamed(self, event: Trades) -> None:
         """Trades of a frame."""
@@ -132,7 +132,7 @@ class StreamCore:
 
     def record(self, others: Iterable[Message]) -> None:
         """Records of other topics, for the next transaction."""
-        self._batch.others += others
+        self._pending.others += others
 
     def missing(self) -> dict[str, list[MissingRun]]:
         """Runs of open gaps by symbol, ascending."""
@@ -149,13 +149,13 @@ class StreamCore:
 
         It is never split: trades without the gaps that they opened would hide them from a restart.
         """
-        batch = self._batch
+        pending = self._pending
         if not self.has_news:
             return None
-        self._batch = _Batch()
+        self._pending = _Pending()
         self._changed_us = max(self._changed_us + 1, self._now_us())
-        changes = tuple(Message(feed.key, self._change(gap, feed).to_json()) for gap, feed in batch.gaps.values())
-        return KafkaTransaction(uuid.uuid4().hex, self._clock.now_ms(), tuple(batch.messages), (*changes, *batch.others))
+        changes = tuple(Message(feed.key, self._change(gap, feed).to_json()) for gap, feed in pending.gaps.values())
+        return KafkaTransaction(uuid.uuid4().hex, self._clock.now_ms(), tuple(pending.messages), (*changes, *pending.others))
 
     def _change(self, gap: TradeGap, feed: InstrumentFeed) -> GapChange:
         runs = [one.run for one in feed.tracker.missing() if gap.first_id <= one.run.first <= gap.last_id]
@@ -178,8 +178,8 @@ class StreamCore:
     def _take(self, feed: InstrumentFeed, found: Accepted) -> None:
         self.stats.trades += len(found.new)
         self.stats.doubles += found.doubles
-        if found.new and not self._batch.messages:
-            self._batch.since_s = self._clock.monotonic_s()
-        self._batch.messages += [Message(feed.key, trade.to_json()) for trade in found.new]
+        if found.new and not self._pending.messages:
+            self._pending.since_s = self._clock.monotonic_s()
+        self._pending.messages += [Message(feed.key, trade.to_json()) for trade in found.new]
         for gap in found.gaps:
-            self._batch.gaps[gap.gap_id] = (gap, feed)
+            self._pending.gaps[gap.gap_id] = (gap, feed)

@@ -10,7 +10,7 @@ import json
 import re
 
 from market.streams.connection import Connection
-from market.streams.protocol import Batch, Frame, Hub, Key, StreamProtocol, load
+from market.streams.protocol import Frame, Hub, Key, StreamProtocol, Update, load
 from market.tape import Trade, TradeCandle
 
 __all__ = ["BinanceStreams"]
@@ -92,14 +92,14 @@ class BinanceStreams(StreamProtocol):
         stream = name if connection.data["wrapped"] else ""
         return Key("kline" if interval else channel, symbol, _INTERVALS_S.get(interval or "", 0), interval or "", stream, connection.data["micro"])
 
-    def frames(self, key: Key, batch: Batch) -> list[Frame]:
+    def frames(self, key: Key, update: Update) -> list[Frame]:
         match key.channel:
             case "trade":
-                frames = [Frame(_trade(key.symbol, trade, batch, key.micro), [trade]) for trade in batch.trades]
+                frames = [Frame(_trade(key.symbol, trade, update, key.micro), [trade]) for trade in update.trades]
             case "bookTicker":
-                frames = [Frame(_book(key.symbol, batch), [])] if batch.new_second else []
+                frames = [Frame(_book(key.symbol, update), [])] if update.new_second else []
             case _:
-                frames = [Frame(kline, []) for kline in _klines(key, batch)]
+                frames = [Frame(kline, []) for kline in _klines(key, update)]
         return [Frame(f'{{"stream":"{key.stream}","data":{frame.payload}}}', frame.trades) for frame in frames] if key.stream else frames
 
     def beat(self, connection: Connection, now_s: float, hub: Hub) -> None:
@@ -127,36 +127,36 @@ def _stamp(time_us: int, micro: bool) -> int:
     return time_us if micro else time_us // 1_000
 
 
-def _trade(symbol: str, trade: Trade, batch: Batch, micro: bool) -> str:
-    instrument, steps, stamp = batch.instrument, batch.instrument.steps, _stamp(batch.stamp(trade.time_us), micro)
+def _trade(symbol: str, trade: Trade, update: Update, micro: bool) -> str:
+    instrument, steps, stamp = update.instrument, update.instrument.steps, _stamp(update.stamp(trade.time_us), micro)
     price, size, maker = instrument.amount(trade.price, steps.price), instrument.amount(trade.size, steps.size), "false" if trade.buy else "true"
     ids = f'"e":"trade","E":{stamp},"s":"{symbol}","t":{trade.trade_id}'
     return f'{{{ids},"p":"{price}","q":"{size}","T":{stamp},"m":{maker},"M":true}}'
 
 
-def _book(symbol: str, batch: Batch) -> str:
-    instrument, steps, (bid, bid_size, ask, ask_size) = batch.instrument, batch.instrument.steps, batch.best
+def _book(symbol: str, update: Update) -> str:
+    instrument, steps, (bid, bid_size, ask, ask_size) = update.instrument, update.instrument.steps, update.best
     bids = f'"b":"{instrument.amount(bid, steps.price)}","B":"{instrument.amount(bid_size, steps.size)}"'
     asks = f'"a":"{instrument.amount(ask, steps.price)}","A":"{instrument.amount(ask_size, steps.size)}"'
-    return f'{{"u":{batch.now_s},"s":"{symbol}",{bids},{asks}}}'
+    return f'{{"u":{update.now_s},"s":"{symbol}",{bids},{asks}}}'
 
 
-def _klines(key: Key, batch: Batch) -> list[str]:
-    """Klines that closed since the last batch, then the open one every two seconds."""
-    if not batch.new_second:
+def _klines(key: Key, update: Update) -> list[str]:
+    """Klines that closed since the last update, then the open one every two seconds."""
+    if not update.new_second:
         return []
-    tape, step = batch.instrument.tape, key.interval_s
-    begin = batch.now_s - batch.now_s % step
-    ends = range(max(batch.last_s // step * step + step, begin - (_MAX_CLOSED - 1) * step), begin + 1, step)
-    found = [_kline(key, batch, end - step, tape.candle(end - step, end), closed=True) for end in ends]
-    if batch.now_s // _KLINE_EVERY_S > batch.last_s // _KLINE_EVERY_S and batch.now_s > begin:
-        found.append(_kline(key, batch, begin, tape.candle(begin, batch.now_s), closed=False))
+    tape, step = update.instrument.tape, key.interval_s
+    begin = update.now_s - update.now_s % step
+    ends = range(max(update.last_s // step * step + step, begin - (_MAX_CLOSED - 1) * step), begin + 1, step)
+    found = [_kline(key, update, end - step, tape.candle(end - step, end), closed=True) for end in ends]
+    if update.now_s // _KLINE_EVERY_S > update.last_s // _KLINE_EVERY_S and update.now_s > begin:
+        found.append(_kline(key, update, begin, tape.candle(begin, update.now_s), closed=False))
     return found
 
 
-def _kline(key: Key, batch: Batch, start_s: int, candle: TradeCandle, *, closed: bool) -> str:
-    begin, end = batch.stamp(start_s * 1_000_000), batch.stamp((start_s + key.interval_s) * 1_000_000) - 1
-    opened, high, low, close, volume, quote, taken, taken_quote = batch.instrument.kline(candle)
+def _kline(key: Key, update: Update, start_s: int, candle: TradeCandle, *, closed: bool) -> str:
+    begin, end = update.stamp(start_s * 1_000_000), update.stamp((start_s + key.interval_s) * 1_000_000) - 1
+    opened, high, low, close, volume, quote, taken, taken_quote = update.instrument.kline(candle)
     ids = (candle.first_id, candle.last_id) if candle.trades else (-1, -1)
     kline = {
         "t": _stamp(begin, key.micro),
@@ -177,4 +177,4 @@ def _kline(key: Key, batch: Batch, start_s: int, candle: TradeCandle, *, closed:
         "Q": taken_quote,
         "B": "0",
     }
-    return json.dumps({"e": "kline", "E": _stamp(batch.now_us, key.micro), "s": key.symbol, "k": kline}, separators=(",", ":"))
+    return json.dumps({"e": "kline", "E": _stamp(update.now_us, key.micro), "s": key.symbol, "k": kline}, separators=(",", ":"))

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from market.streams.connection import Connection
-from market.streams.protocol import Batch, Frame, Hub, Key, StreamProtocol, iso_us, load
+from market.streams.protocol import Frame, Hub, Key, StreamProtocol, Update, iso_us, load
 from market.tape import Trade
 
 __all__ = ["CoinbaseStreams", "sequence_of"]
@@ -60,11 +60,11 @@ class CoinbaseStreams(StreamProtocol):
             connection.send(_subscriptions(list(connection.subscriptions)))
             return
         fresh = [key for key in keys if key not in connection.subscriptions]
-        batches = [hub.subscribe(connection, key) for key in fresh]
+        updates = [hub.subscribe(connection, key) for key in fresh]
         connection.send(_subscriptions(list(connection.subscriptions)))
-        for key, batch in zip(fresh, batches, strict=True):
-            for trade in hub.last_trades(batch.instrument, 1) if key.channel == "matches" else ():
-                hub.send(connection, key.symbol, Frame(_match(key.symbol, trade, batch, "last_match"), [trade]))
+        for key, update in zip(fresh, updates, strict=True):
+            for trade in hub.last_trades(update.instrument, 1) if key.channel == "matches" else ():
+                hub.send(connection, key.symbol, Frame(_match(key.symbol, trade, update, "last_match"), [trade]))
 
     def _problem(self, asked: list[tuple[str, str]], hub: Hub) -> str | None:
         known, refused = hub.instruments(self.venue), hub.refused(self.venue)
@@ -75,18 +75,18 @@ class CoinbaseStreams(StreamProtocol):
                 return f"{product} is not a valid product"
         return None
 
-    def frames(self, key: Key, batch: Batch) -> list[Frame]:
+    def frames(self, key: Key, update: Update) -> list[Frame]:
         match key.channel:
             case "matches":
-                return [Frame(_match(key.symbol, trade, batch, "match"), [trade]) for trade in batch.trades]
+                return [Frame(_match(key.symbol, trade, update, "match"), [trade]) for trade in update.trades]
             case "heartbeat":
-                return [Frame(_heartbeat(key.symbol, batch), [])] if batch.new_second else []
+                return [Frame(_heartbeat(key.symbol, update), [])] if update.new_second else []
             case "ticker":
                 # only the last of the trades that came at once: the channel skips ids
-                return [Frame(_ticker(key.symbol, batch.trades[-1], batch), [])] if batch.trades else []
+                return [Frame(_ticker(key.symbol, update.trades[-1], update), [])] if update.trades else []
             case _:
-                due = batch.trades and batch.now_s // _BATCH_S > batch.last_s // _BATCH_S
-                return [Frame(_ticker(key.symbol, batch.trades[-1], batch), [])] if due else []
+                due = update.trades and update.now_s // _BATCH_S > update.last_s // _BATCH_S
+                return [Frame(_ticker(key.symbol, update.trades[-1], update), [])] if due else []
 
     def beat(self, connection: Connection, now_s: float, hub: Hub) -> None:
         del hub
@@ -131,32 +131,32 @@ def sequence_of(trade_id: int) -> int:
     return trade_id * _MESSAGES_PER_TRADE
 
 
-def _match(symbol: str, trade: Trade, batch: Batch, kind: str) -> str:
-    steps, order = batch.instrument.steps, f"{trade.trade_id:012x}"
+def _match(symbol: str, trade: Trade, update: Update, kind: str) -> str:
+    steps, order = update.instrument.steps, f"{trade.trade_id:012x}"
     return (
         f'{{"type":"{kind}","trade_id":{trade.trade_id},"maker_order_id":"00000000-0000-4000-8000-{order}",'
         f'"taker_order_id":"00000000-0000-4000-9000-{order}","side":"{"sell" if trade.buy else "buy"}","size":"{steps.size_text(trade.size)}",'
         f'"price":"{steps.price_text(trade.price)}","product_id":"{symbol}","sequence":{sequence_of(trade.trade_id)},'
-        f'"time":"{iso_us(batch.stamp(trade.time_us))}"}}'
+        f'"time":"{iso_us(update.stamp(trade.time_us))}"}}'
     )
 
 
-def _heartbeat(symbol: str, batch: Batch) -> str:
-    last_id = batch.instrument.tape.count(batch.now_s * 1_000_000)
+def _heartbeat(symbol: str, update: Update) -> str:
+    last_id = update.instrument.tape.count(update.now_s * 1_000_000)
     return _json(
         {
             "type": "heartbeat",
             "last_trade_id": last_id,
             "product_id": symbol,
             "sequence": sequence_of(last_id) + 1,
-            "time": iso_us(batch.now_us),
+            "time": iso_us(update.now_us),
         }
     )
 
 
-def _ticker(symbol: str, trade: Trade, batch: Batch) -> str:
-    steps, (bid, bid_size, ask, ask_size) = batch.instrument.steps, batch.best
-    opened, high, low, volume = batch.day()
+def _ticker(symbol: str, trade: Trade, update: Update) -> str:
+    steps, (bid, bid_size, ask, ask_size) = update.instrument.steps, update.best
+    opened, high, low, volume = update.day()
     digits = steps.price
     return _json(
         {
@@ -174,7 +174,7 @@ def _ticker(symbol: str, trade: Trade, batch: Batch) -> str:
             "best_ask": steps.price_text(ask),
             "best_ask_size": steps.size_text(ask_size),
             "side": "buy" if trade.buy else "sell",
-            "time": iso_us(batch.stamp(trade.time_us)),
+            "time": iso_us(update.stamp(trade.time_us)),
             "trade_id": trade.trade_id,
             "last_size": steps.size_text(trade.size),
         }

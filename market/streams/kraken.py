@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from market.streams.connection import Connection
-from market.streams.protocol import Batch, Frame, Hub, Key, StreamProtocol, iso_us, load
+from market.streams.protocol import Frame, Hub, Key, StreamProtocol, Update, iso_us, load
 from market.tape import Trade, text
 from market.trade_book import Instrument
 
@@ -93,45 +93,45 @@ class KrakenStreams(StreamProtocol):
         if key.channel == "ticker":
             result["event_trigger"] = key.option
         connection.send(_json({"method": method, "result": result, "success": True, **times}))
-        batch = hub.subscribe(connection, key)
+        update = hub.subscribe(connection, key)
         if snapshot:
-            self._snapshot(connection, key, batch, hub)
+            self._snapshot(connection, key, update, hub)
 
-    def _snapshot(self, connection: Connection, key: Key, batch: Batch, hub: Hub) -> None:
-        instrument = batch.instrument
+    def _snapshot(self, connection: Connection, key: Key, update: Update, hub: Hub) -> None:
+        instrument = update.instrument
         if key.channel == "trade":
             trades = hub.last_trades(instrument, _SNAPSHOT_TRADES)
-            frames = [Frame(_trades(key.symbol, trades, batch, "snapshot"), trades)]
+            frames = [Frame(_trades(key.symbol, trades, update, "snapshot"), trades)]
         elif key.channel == "ticker":
-            frames = [Frame(_ticker(key.symbol, batch, "snapshot"), [])]
+            frames = [Frame(_ticker(key.symbol, update, "snapshot"), [])]
         else:
             interval_s = key.interval_s
-            end = batch.now_s // interval_s * interval_s
+            end = update.now_s // interval_s * interval_s
             starts = range(max(0, end - (_SNAPSHOT_CANDLES - 1) * interval_s), end + 1, interval_s)
-            rows = [row for start in starts if (row := _candle(key, instrument, start, min(start + interval_s, batch.now_s + 1), batch))]
-            frames = [Frame(_ohlc(rows, batch, "snapshot"), [])]
+            rows = [row for start in starts if (row := _candle(key, instrument, start, min(start + interval_s, update.now_s + 1), update))]
+            frames = [Frame(_ohlc(rows, update, "snapshot"), [])]
         for frame in frames:
             hub.send(connection, key.symbol, frame)
 
-    def frames(self, key: Key, batch: Batch) -> list[Frame]:
+    def frames(self, key: Key, update: Update) -> list[Frame]:
         match key.channel:
             case "trade":
-                return [Frame(_trades(key.symbol, batch.trades, batch, "update"), batch.trades)] if batch.trades else []
+                return [Frame(_trades(key.symbol, update.trades, update, "update"), update.trades)] if update.trades else []
             case "ticker":
-                due = batch.new_second if key.option == "bbo" else bool(batch.trades)
-                return [Frame(_ticker(key.symbol, batch, "update"), [])] if due else []
+                due = update.new_second if key.option == "bbo" else bool(update.trades)
+                return [Frame(_ticker(key.symbol, update, "update"), [])] if due else []
             case _:
-                if not batch.new_second:
+                if not update.new_second:
                     return []
                 interval_s = key.interval_s
-                first = max(batch.last_s // interval_s, batch.now_s // interval_s - 1) * interval_s
+                first = max(update.last_s // interval_s, update.now_s // interval_s - 1) * interval_s
                 rows = [
                     row
-                    for start in range(first, batch.now_s + 1, interval_s)
-                    if batch.instrument.tape.counts.made(batch.last_s, batch.now_s)
-                    and (row := _candle(key, batch.instrument, start, min(start + interval_s, batch.now_s), batch))
+                    for start in range(first, update.now_s + 1, interval_s)
+                    if update.instrument.tape.counts.made(update.last_s, update.now_s)
+                    and (row := _candle(key, update.instrument, start, min(start + interval_s, update.now_s), update))
                 ]
-                return [Frame(_ohlc([row], batch, "update"), []) for row in rows]
+                return [Frame(_ohlc([row], update, "update"), []) for row in rows]
 
     def beat(self, connection: Connection, now_s: float, hub: Hub) -> None:
         del hub
@@ -167,38 +167,38 @@ def _send_status(connection: Connection, system: str, more: dict[str, Any] | Non
     connection.send(_json({"channel": "status", "data": [data | (more or {})], "type": "update"}))
 
 
-def _trades(symbol: str, trades: list[Trade], batch: Batch, kind: str) -> str:
-    steps = batch.instrument.steps
+def _trades(symbol: str, trades: list[Trade], update: Update, kind: str) -> str:
+    steps = update.instrument.steps
     rows = ",".join(
         f'{{"symbol":"{symbol}","side":"{"buy" if trade.buy else "sell"}","price":{steps.price_text(trade.price)},'
-        f'"qty":{steps.size_text(trade.size)},"ord_type":"market","trade_id":{trade.trade_id},"timestamp":"{iso_us(batch.stamp(trade.time_us))}"}}'
+        f'"qty":{steps.size_text(trade.size)},"ord_type":"market","trade_id":{trade.trade_id},"timestamp":"{iso_us(update.stamp(trade.time_us))}"}}'
         for trade in trades
     )
     return f'{{"channel":"trade","type":"{kind}","data":[{rows}]}}'
 
 
-def _ticker(symbol: str, batch: Batch, kind: str) -> str:
-    steps, (bid, bid_size, ask, ask_size) = batch.instrument.steps, batch.best
-    opened, high, low, volume = batch.day()
-    last = batch.instrument.tape.price(batch.now_s)
+def _ticker(symbol: str, update: Update, kind: str) -> str:
+    steps, (bid, bid_size, ask, ask_size) = update.instrument.steps, update.best
+    opened, high, low, volume = update.day()
+    last = update.instrument.tape.price(update.now_s)
     digits = steps.price
     change = last / 10**digits - opened
     return (
         f'{{"channel":"ticker","type":"{kind}","data":[{{"symbol":"{symbol}","bid":{steps.price_text(bid)},"bid_qty":{steps.size_text(bid_size)},'
         f'"ask":{steps.price_text(ask)},"ask_qty":{steps.size_text(ask_size)},"last":{steps.price_text(last)},"volume":{volume:.8f},'
         f'"vwap":{(high + low) / 2:.{digits}f},"low":{low:.{digits}f},"high":{high:.{digits}f},"change":{change:.{digits}f},'
-        f'"change_pct":{change / opened * 100:.2f},"timestamp":"{iso_us(batch.now_us)}"}}]}}'
+        f'"change_pct":{change / opened * 100:.2f},"timestamp":"{iso_us(update.now_us)}"}}]}}'
     )
 
 
-def _candle(key: Key, instrument: Instrument, start_s: int, end_s: int, batch: Batch) -> str | None:
+def _candle(key: Key, instrument: Instrument, start_s: int, end_s: int, update: Update) -> str | None:
     """An interval's row; None without trades."""
     if end_s <= start_s:
         return None
     candle, steps, interval_s = instrument.tape.candle(start_s, end_s), instrument.steps, key.interval_s
     if not candle.trades:
         return None
-    begin, end = batch.stamp(start_s * 1_000_000), batch.stamp((start_s + interval_s) * 1_000_000)
+    begin, end = update.stamp(start_s * 1_000_000), update.stamp((start_s + interval_s) * 1_000_000)
     prices = ",".join(f'"{name}":{steps.price_text(getattr(candle, name))}' for name in ("open", "high", "low", "close"))
     vwap = text(round(candle.value / candle.size), steps.price)
     return (
@@ -207,5 +207,5 @@ def _candle(key: Key, instrument: Instrument, start_s: int, end_s: int, batch: B
     )
 
 
-def _ohlc(rows: list[str], batch: Batch, kind: str) -> str:
-    return f'{{"channel":"ohlc","type":"{kind}","timestamp":"{iso_us(batch.now_us)[:-1]}000Z","data":[{",".join(rows)}]}}'
+def _ohlc(rows: list[str], update: Update, kind: str) -> str:
+    return f'{{"channel":"ohlc","type":"{kind}","timestamp":"{iso_us(update.now_us)[:-1]}000Z","data":[{",".join(rows)}]}}'

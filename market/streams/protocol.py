@@ -15,7 +15,7 @@ from market.streams.connection import Connection
 from market.tape import Trade
 from market.trade_book import Instrument
 
-__all__ = ["Batch", "Frame", "Hub", "Key", "StreamProtocol", "iso_us", "load"]
+__all__ = ["Frame", "Hub", "Key", "StreamProtocol", "Update", "iso_us", "load"]
 
 _SECOND_US = 1_000_000
 
@@ -46,12 +46,12 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What is new of an instrument.
+class Update:
+    """What is new of an instrument since the update before.
 
     Attributes:
         trades: in the order of sending, after faults.
-        last_s, now_s: market seconds since the anchor, of the batch before and of this one.
+        last_s, now_s: market seconds since the anchor, of the update before and of this one.
         now_us: wall time, UTC epoch us, with the venue's clock skew.
         stamp: maps market microseconds to that wall time.
         day: open, high, low and volume of the last 24 hours, as numbers; a few seconds old.
@@ -88,7 +88,7 @@ class Hub(ABC):
         """Whether a fault refuses the subscription of a symbol."""
 
     @abstractmethod
-    def subscribe(self, connection: Connection, key: Key) -> Batch:
+    def subscribe(self, connection: Connection, key: Key) -> Update:
         """Send what is new of the symbol, subscribe, and return the present state, without trades. Repetition has no effect."""
 
     @abstractmethod
@@ -127,8 +127,8 @@ class StreamProtocol(ABC):
         """Handle a client's message."""
 
     @abstractmethod
-    def frames(self, key: Key, batch: Batch) -> list[Frame]:
-        """What a subscription gets of a batch."""
+    def frames(self, key: Key, update: Update) -> list[Frame]:
+        """What a subscription gets of an update."""
 
     @abstractmethod
     def beat(self, connection: Connection, now_s: float, hub: Hub) -> None:

@@ -36,7 +36,7 @@ from market.streams.coinbase import CoinbaseStreams
 from market.streams.connection import Connection, text_frame
 from market.streams.kraken import KrakenStreams
 from market.streams.ledger import StreamLedger
-from market.streams.protocol import Batch, Frame, Hub, Key, StreamProtocol
+from market.streams.protocol import Frame, Hub, Key, StreamProtocol, Update
 from market.tape import Trade
 from market.trade_book import VENUES, Instrument, TradeBook
 
@@ -157,7 +157,7 @@ class Streams(Hub):
     def now_us(self, venue: str) -> int:
         return self._clock.now_ms() * 1_000 + self._skew_us(venue)
 
-    def subscribe(self, connection: Connection, key: Key) -> Batch:
+    def subscribe(self, connection: Connection, key: Key) -> Update:
         place = (connection.venue, key.symbol)
         now_us = self._book.market_us(self._clock.now_ms())
         feed = self._feeds.get(place)
@@ -168,7 +168,7 @@ class Streams(Hub):
             self._tick_feed(feed, now_us)
         feed.keys.setdefault(key, set()).add(connection)
         connection.subscriptions[key] = key.symbol
-        return self._batch(feed, [], now_us)
+        return self._update(feed, [], now_us)
 
     def unsubscribe(self, connection: Connection, key: Key) -> None:
         connection.subscriptions.pop(key, None)
@@ -220,26 +220,26 @@ class Streams(Hub):
         instrument, now_s = feed.instrument, self._clock.monotonic_s()
         venue, symbol, protocol = instrument.venue, instrument.symbol, PROTOCOLS[instrument.venue]
         trades = instrument.tape.trades(feed.cursor + 1, now_us, _MAX_TRADES_PER_TICK)
-        batch = self._batch(feed, trades, now_us)
-        if not trades and not batch.new_second:
+        update = self._update(feed, trades, now_us)
+        if not trades and not update.new_second:
             return
         feed.cursor = trades[-1].trade_id if trades else feed.cursor
-        feed.last_s = max(feed.last_s, batch.now_s)
+        feed.last_s = max(feed.last_s, update.now_s)
         faults = self._faults.peek(venue, now_s)
         if self._meets(venue, StreamSilent)(symbol):
             heartbeats = [key for key in feed.keys if key.channel == "heartbeat"]
             for key in heartbeats:
-                self._send(key, feed, protocol.frames(key, batch), now_s)
+                self._send(key, feed, protocol.frames(key, update), now_s)
             return
         runs = runs_of(trades, symbol, [fault for fault in faults if isinstance(fault.parameters, TradeParameters)], now_s, feed.reordering)
         # trades first: a candle is closed after its last trade
         for key in sorted(feed.keys, key=lambda key: key.channel not in protocol.trade_channels):
             if key.channel in protocol.trade_channels:
                 for run in runs:
-                    part = self._batch(feed, run.trades, now_us)
+                    part = self._update(feed, run.trades, now_us)
                     self._send(key, feed, changed_frames(protocol.frames(key, part), run.change), now_s)
             else:
-                self._send(key, feed, protocol.frames(key, batch), now_s)
+                self._send(key, feed, protocol.frames(key, update), now_s)
 
     def _send(self, key: Key, feed: _Feed, frames: list[Frame], now_s: float) -> None:
         if not frames:
@@ -250,9 +250,9 @@ class Streams(Hub):
             connection.sent_s = now_s
             connection.send_frames(data, key.symbol if trades else "", trades)
 
-    def _batch(self, feed: _Feed, trades: list[Trade], now_us: int) -> Batch:
+    def _update(self, feed: _Feed, trades: list[Trade], now_us: int) -> Update:
         instrument, skew_us, clock = feed.instrument, self._skew_us(feed.instrument.venue), self._book.clock
-        return Batch(
+        return Update(
             instrument=instrument,
             trades=trades,
             last_s=feed.last_s,

@@ -46,7 +46,7 @@ def test_every_third_is_sent_twice(book):
     assert sent(book, [1, 2, 3, 4]) == [([1, 1, 2, 3, 4, 4], None)]
 
 
-def test_a_trade_is_sent_after_its_successor_also_in_the_next_batch(book):
+def test_a_trade_is_sent_after_its_successor_also_in_the_next_update(book):
     fault(book, "stream_reorder", count=2)
     reordering = Reordering()
     assert sent(book, [1], reordering=reordering) == []
