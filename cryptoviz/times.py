@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptoviz.errors import InvalidTime
 
-__all__ = ["DAY_MS", "When", "check_range", "epoch_ms", "iso_ms", "moment", "second_text", "utc"]
+__all__ = ["DAY_MS", "When", "check_range", "epoch_ms", "iso_ms", "moment", "second_text", "typed_ms", "utc"]
 
 When = datetime | str | None
 DAY_MS = 86_400_000
@@ -52,6 +52,15 @@ def moment(when: When, argument: str) -> datetime | None:
             f"{argument} is {when!r} without a time zone: add one, as in 2026-01-31T12:00:00Z or datetime(..., tzinfo=UTC)", argument=argument
         )
     return parsed.astimezone(UTC)
+
+
+def typed_ms(text: str) -> int | None:
+    """UTC epoch ms of ISO 8601 text that a person typed, of which the offset may be left out: UTC. None: not such a time."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return epoch_ms(found if found.tzinfo else found.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        return None
 
 
 def check_range(start: When, end: When) -> tuple[datetime | None, datetime | None]:

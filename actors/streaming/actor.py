@@ -346,7 +346,7 @@ class StreamActor:
             "trades_per_s": round((stats.trades - before) / elapsed, 1) if elapsed > 0 and now > began else 0.0,
             "published_total": float(self._acknowledged),
             "refilled_total": float(stats.refilled),
-            "duplicates_dropped_total": float(stats.doubles),
+            "duplicates_dropped_total": float(stats.duplicates),
             "gaps_open": float(core.open_gaps()),
             "missing_trades": float(core.missing_trades()),
             "reconnects_total": float(sum(lane.reconnects for lane in self._lanes)),

@@ -44,7 +44,7 @@ class CoreStats:
 
     trades: int = 0
     refilled: int = 0
-    doubles: int = 0
+    duplicates: int = 0
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class StreamCore:
         numbers = [one.trade_number for one in voided if one.trade_number <= high and one.symbol == instrument.symbol]
         found = feed.tracker.accept(known, self._now_us(), numbers)
         self.stats.refilled += len(found.new)
-        found.doubles = 0  # a response also has trades around the gap
+        found.duplicates = 0  # a response also has trades around the gap
         self._take(feed, found)
         for run, reason in absent:
             self.give_up(instrument, run, reason)
@@ -177,7 +177,7 @@ class StreamCore:
 
     def _take(self, feed: InstrumentFeed, found: Accepted) -> None:
         self.stats.trades += len(found.new)
-        self.stats.doubles += found.doubles
+        self.stats.duplicates += found.duplicates
         if found.new and not self._pending.messages:
             self._pending.since_s = self._clock.monotonic_s()
         self._pending.messages += [Message(feed.key, trade.to_json()) for trade in found.new]

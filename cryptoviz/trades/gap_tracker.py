@@ -51,14 +51,14 @@ class Accepted:
 
     Attributes:
         new: to be recorded, each for the first and only time, in ascending order of numbers unless they came by a refill.
-        doubles: dropped: received before.
+        duplicates: dropped: received before.
         early: dropped: from before the first trade that this tracker answers for.
         deferred: not taken now, see the module; they are missing, and a refill brings them.
         gaps: opened, changed and closed gaps and halts, as rows; at most one for each gap, of its last state.
     """
 
     new: list[Trade] = field(default_factory=list)
-    doubles: int = 0
+    duplicates: int = 0
     early: int = 0
     deferred: int = 0
     gaps: list[TradeGap] = field(default_factory=list)
@@ -87,7 +87,7 @@ class TrackerState(msgspec.Struct, kw_only=True):
         high: all numbers from `first` to it are recorded or in `gaps`.
         high_us: venue time of the trade `high`, or of the last one before it with a time.
         seen_us: everything that the venue executed before it is recorded or in a gap.
-        fixed: numbers below `first` were recorded by an earlier run, so they are doubles.
+        fixed: numbers below `first` were recorded by an earlier run, so they are duplicates.
     """
 
     venue: str
@@ -304,7 +304,7 @@ class GapTracker:
         gap = gaps[at] if at >= 0 else None
         index = -1 if gap is None else bisect_right(gap.runs, number, key=_start) - 1
         if gap is None or index < 0 or gap.runs[index][1] < number:
-            result.doubles += item.trade is not None
+            result.duplicates += item.trade is not None
             return True
         first, last = gap.runs[index]
         parts = [part for part in ((first, number - 1), (number + 1, last)) if part[0] <= part[1]]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from cryptoviz.lake.provenance import Provenance
-from cryptoviz.times import epoch_ms
+from cryptoviz.times import typed_ms
 from dashboard.page_session import Session
 from dashboard.views.placeholders import state_markup
 from dashboard.views.provenance_rows import provenance_markup
@@ -46,9 +44,8 @@ class TracePart:
             return
         tick_ms: int | None = None
         if at:
-            try:
-                tick_ms = int(at) if at.isascii() and at.isdecimal() and len(at) < 15 else _moment_ms(at)
-            except (ValueError, OverflowError):
+            tick_ms = int(at) if at.isascii() and at.isdecimal() and len(at) < 15 else typed_ms(at)
+            if tick_ms is None:
                 self._show(state_markup("error", "Not a time", "Write a tick such as 2026-01-31T12:00:00Z, or nothing for the newest."))
                 return
         self._show(state_markup("loading", f"Tracing {asset}"))
@@ -85,8 +82,3 @@ class TracePart:
     def _show(self, markup: str) -> None:
         self.changed |= markup != self.markup
         self.markup = markup
-
-
-def _moment_ms(written: str) -> int:
-    found = datetime.fromisoformat(written)
-    return epoch_ms(found if found.tzinfo else found.replace(tzinfo=UTC))

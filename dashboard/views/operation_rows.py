@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 
 from cryptoviz.operations import (
     RESUMABLE,
@@ -15,7 +14,7 @@ from cryptoviz.operations import (
     ReplayArguments,
     VerifyArguments,
 )
-from cryptoviz.times import epoch_ms
+from cryptoviz.times import typed_ms
 from dashboard.views.markup import element, text
 from dashboard.views.texts import say
 
@@ -55,11 +54,8 @@ def parse_operation(values: Mapping[str, str], assets: Collection[str]) -> Argum
 def _moment(written: str) -> int | str | None:
     if not written.strip():
         return None
-    try:
-        found = datetime.fromisoformat(written.strip())
-        return epoch_ms(found if found.tzinfo else found.replace(tzinfo=UTC))
-    except (ValueError, OverflowError):
-        return "wrong"
+    found = typed_ms(written)
+    return "wrong" if found is None else found
 
 
 def operation_table(rows: Sequence[OperationStatus], *, operates: bool) -> str:

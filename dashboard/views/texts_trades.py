@@ -16,7 +16,7 @@ TRADE_TEXTS: dict[str, tuple[str, str]] = {
     "tr_per_s": ("Trades/s", "Trans./s"),
     "tr_open_gaps": ("Open gaps", "Trous ouverts"),
     "tr_refilled": ("Refilled", "Comblées"),
-    "tr_doubles": ("Duplicates", "Doublons"),
+    "tr_duplicates": ("Duplicates", "Doublons"),
     "tr_reconnects": ("Reconnects", "Reconnexions"),
     "tr_instrument": ("Instrument", "Instrument"),
     "tr_price": ("Last price", "Dernier prix"),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 
-from cryptoviz.times import epoch_ms
+from cryptoviz.times import typed_ms
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import UNKNOWN, format_count
 from dashboard.views.texts import say
@@ -101,10 +100,10 @@ def parse_browse(values: Mapping[str, str], topics: Sequence[str]) -> Browse | s
             return "The offset must be a whole number from 0, such as 1234."
         value = number
     elif start == Start.TIME:
-        moment = _moment(values.get("at", ""))
-        if moment is None:
+        moment_ms = typed_ms(values.get("at", ""))
+        if moment_ms is None:
             return "The time must be like 2026-01-31T12:00:00Z (UTC)."
-        value = moment
+        value = max(0, moment_ms)
     partition: int | None = None
     if values.get("partition", ""):
         partition = _number(values["partition"], 6)
@@ -118,19 +117,6 @@ def parse_browse(values: Mapping[str, str], topics: Sequence[str]) -> Browse | s
 
 def _number(written: str, digits: int) -> int | None:
     return int(written) if written.isascii() and written.isdecimal() and len(written) <= digits else None
-
-
-def _moment(written: str) -> int | None:
-    try:
-        found = datetime.fromisoformat(written.strip())
-    except ValueError:
-        return None
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=UTC)
-    try:
-        return max(0, epoch_ms(found))
-    except (OverflowError, ValueError):
-        return None
 
 
 def topic_table(topics: Sequence[TopicStatus], chosen: str) -> str:

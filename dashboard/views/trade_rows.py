@@ -61,8 +61,8 @@ def tape_row(number: int, trade: Trade) -> list[object]:
 
 def stream_table(streams: Sequence[ComponentStatus], t: Texts) -> str:
     """State and counts of each stream."""
-    names = ("stream", "state", "connected_", "per_s", "open_gaps", "refilled", "doubles", "reconnects")
-    wide = {"refilled", "doubles", "reconnects"}
+    names = ("stream", "state", "connected_", "per_s", "open_gaps", "refilled", "duplicates", "reconnects")
+    wide = {"refilled", "duplicates", "reconnects"}
     head = "".join(
         element("th", text(t(f"tr_{name}")), ("cv-right" if at > 1 else "") + (" cv-wide-only" if name in wide else ""), scope="col")
         for at, name in enumerate(names)

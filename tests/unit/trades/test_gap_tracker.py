@@ -33,7 +33,7 @@ def test_consecutive_trades_are_new_and_a_repeated_one_is_a_double():
     one = tracker()
     assert numbers(one.accept([trade(5), trade(6)], NOW_US).new) == [5, 6]
     again = one.accept([trade(6), trade(7)], NOW_US)
-    assert (numbers(again.new), again.doubles, again.gaps) == ([7], 1, [])
+    assert (numbers(again.new), again.duplicates, again.gaps) == ([7], 1, [])
 
 
 def test_a_jump_opens_a_gap_that_ends_when_the_ids_meet():
@@ -64,7 +64,7 @@ def test_a_voided_row_is_no_trade_and_no_gap():
     one.accept([trade(5)], NOW_US)
     result = one.accept([trade(7)], NOW_US, voided=[6])
     assert (numbers(result.new), result.gaps) == ([7], [])
-    assert one.accept([], NOW_US, voided=[6]).doubles == 0
+    assert one.accept([], NOW_US, voided=[6]).duplicates == 0
 
 
 def test_ids_that_meet_across_a_silence_are_a_halt_and_no_gap():
@@ -109,7 +109,7 @@ def test_the_first_number_of_a_new_symbol_may_be_the_venues_word_or_a_trade_out_
 def test_after_a_restart_recorded_trades_are_doubles_and_the_next_jump_is_a_gap():
     one = GapTracker.after("acme", "A", 10, START_US)
     result = one.accept([trade(9), trade(10), trade(12)], NOW_US)
-    assert (numbers(result.new), result.early + result.doubles) == ([12], 2)
+    assert (numbers(result.new), result.early + result.duplicates) == ([12], 2)
     assert [brief(gap) for gap in result.gaps] == [(11, 11, "open", 1)]
     assert result.gaps[0].from_us == START_US
 
@@ -146,7 +146,7 @@ def test_with_too_many_runs_trades_are_left_to_the_refill_and_none_is_lost():
 
 @st.composite
 def deliveries(draw):
-    """Served ids 1 to n, in frames with drops, doubles and reorder; then refills of arbitrary pages, some of which do not arrive."""
+    """Served ids 1 to n, in frames with drops, duplicates and reorder; then refills of arbitrary pages, some of which do not arrive."""
     served = list(range(1, draw(st.integers(1, 60)) + 1))
     stream = [number for number in served if draw(st.integers(0, 3))]
     stream += draw(st.lists(st.sampled_from(served), max_size=20))
