@@ -18,6 +18,7 @@ from control.metrics.names import exported
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.masking import MASK
 from cryptoviz.records import FallbackReason, Kind, UnifiedRecord
+from tests.support.clock import now_ms
 from tests.support.external_engines import KAFKA_PASSWORD, S3_SECRET
 from tests.support.pipeline import Demo, keys, parse
 from tests.support.waiting import eventually
@@ -37,9 +38,9 @@ def newest_tick(demo: Demo) -> list[UnifiedRecord]:
 
 
 def await_ticks(demo: Demo, count: int) -> None:
-    """Wait for `count` more published ticks."""
-    begin = demo.metric("collector", "ticks_published_total")
-    eventually(lambda: demo.metric("collector", "ticks_published_total") >= begin + count, 60, 0.1)
+    """Wait for `count` published ticks that began after this call."""
+    since = now_ms()
+    eventually(lambda: len({record.tick_ts for record in demo.stream().values() if record.tick_ts > since}) >= count, 60, 0.3)
 
 
 def quiet(demo: Demo) -> None:
