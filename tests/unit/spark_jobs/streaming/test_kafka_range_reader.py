@@ -86,7 +86,7 @@ def test_large_records_are_asked_for_by_the_few() -> None:
     assert small.records_at_once == BATCH_RECORDS
 
 
-class Consumer:
+class FakeConsumer:
     """Returns these messages, one a call, from the assigned offset on; then nothing."""
 
     def __init__(self, messages: Sequence[Message]) -> None:
@@ -109,7 +109,7 @@ class Consumer:
 
 
 def test_a_consumer_without_messages_is_replaced_and_the_task_reads_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    silent, good = Consumer([Message(5), Message(6)]), Consumer([Message(7), Message(8)])
+    silent, good = FakeConsumer([Message(5), Message(6)]), FakeConsumer([Message(7), Message(8)])
     made = iter((silent, good))
     monkeypatch.setattr(kafka_range_reader, "kafka_consumer", lambda *_: next(made))
     monkeypatch.setattr(kafka_range_reader, "_RENEW_S", 0.0)
@@ -120,7 +120,7 @@ def test_a_consumer_without_messages_is_replaced_and_the_task_reads_on_where_it_
 
 
 def test_a_broker_that_answers_no_consumer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [Consumer([]), Consumer([])]
+    made = [FakeConsumer([]), FakeConsumer([])]
     unused = iter(made)
     monkeypatch.setattr(kafka_range_reader, "kafka_consumer", lambda *_: next(unused))
     monkeypatch.setattr(kafka_range_reader, "_RENEW_S", 0.01)
