@@ -14,7 +14,7 @@ from cryptoviz.settings.engines import EnginesSettings
 from cryptoviz.settings.handover import SPARK_SECRET_VARIABLE, child_environment, dump_settings_file, load_settings_file, settings_from_environment
 from cryptoviz.settings.listeners import PortUse, pipeline_ports
 from cryptoviz.settings.names import CLUSTER_VARIABLE, LAKE_RUN_VARIABLE, SETTINGS_FILE_VARIABLE
-from cryptoviz.settings.network import NetworkSettings
+from cryptoviz.settings.network import DownloadSettings, NetworkSettings
 from cryptoviz.settings.placement import PlacementSettings, loopback_engines, streams_from_loopback, uses_own_loopback
 from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
 from cryptoviz.settings.sections import (
@@ -22,7 +22,6 @@ from cryptoviz.settings.sections import (
     CollectSettings,
     ControlSettings,
     DashboardSettings,
-    DownloadSettings,
     KafkaSettings,
     LakeSettings,
     MarketLimits,

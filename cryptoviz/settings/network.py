@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cryptoviz.settings.file_type import File
-from cryptoviz.settings.secret_types import ProxyUrl, SecretUrl
+from cryptoviz.settings.secret_types import HttpUrl, ProxyUrl, SecretUrl
 
-__all__ = ["SHELL_NAMES", "NetworkSettings", "shell_values"]
+__all__ = ["SHELL_NAMES", "DownloadSettings", "NetworkSettings", "shell_values"]
 
 SHELL_NAMES: dict[str, tuple[str, ...]] = {
     "https_proxy": ("network", "proxy_url"),
@@ -25,6 +25,15 @@ SHELL_NAMES: dict[str, tuple[str, ...]] = {
 """Conventional proxy variables of the shell, in order of precedence. `CRYPTOVIZ_` settings override them."""
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _PROXY = re.compile(r"https?://[\x21-\x7e]+")
+
+
+class DownloadSettings(BaseModel):
+    """Downloads of engines by setup. `maven_url` can be set to a mirror."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+    maven_url: HttpUrl = SecretUrl("https://repo1.maven.org/maven2")
+    parallel: int = Field(default=4, ge=1, le=16)
 
 
 class NetworkSettings(BaseModel):

@@ -22,7 +22,6 @@ __all__ = [
     "CollectSettings",
     "ControlSettings",
     "DashboardSettings",
-    "DownloadSettings",
     "KafkaSettings",
     "LakeSettings",
     "MarketLimits",
@@ -393,10 +392,3 @@ class DashboardSettings(_Section):
     def address(self) -> str:
         """host:port for browsers."""
         return host_port(self.host, self.port)
-
-
-class DownloadSettings(_Section):
-    """Downloads of engines by setup. `maven_url` can be set to a mirror."""
-
-    maven_url: HttpUrl = SecretUrl("https://repo1.maven.org/maven2")
-    parallel: int = Field(default=4, ge=1, le=16)

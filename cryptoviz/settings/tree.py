@@ -30,7 +30,7 @@ from cryptoviz.settings.env_values import DotenvValues, EnvValues
 from cryptoviz.settings.file_type import Folder
 from cryptoviz.settings.files import check_files
 from cryptoviz.settings.names import check_names, check_overrides
-from cryptoviz.settings.network import NetworkSettings
+from cryptoviz.settings.network import DownloadSettings, NetworkSettings
 from cryptoviz.settings.placement import PlacementSettings
 from cryptoviz.settings.places import Places
 from cryptoviz.settings.refusal import refusal
@@ -40,7 +40,6 @@ from cryptoviz.settings.sections import (
     CollectSettings,
     ControlSettings,
     DashboardSettings,
-    DownloadSettings,
     KafkaSettings,
     LakeSettings,
     MarketSettings,
