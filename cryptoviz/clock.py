@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from cryptoviz.local.process_identity import monotonic_origin
 
-__all__ = ["Clock", "SystemClock", "steady_at", "steady_ms", "steady_offset_ms", "steady_reference", "tick_of", "utc_ms"]
+__all__ = ["Clock", "StoppedClock", "SystemClock", "steady_at", "steady_ms", "steady_offset_ms", "steady_reference", "tick_of", "utc_ms"]
 
 
 class Clock(Protocol):
@@ -35,6 +35,24 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
+
+
+class StoppedClock:
+    """A clock that stays at `ms`, UTC epoch ms, until it is set, as for recorded responses; `sleep` takes no time."""
+
+    def __init__(self) -> None:
+        self.ms = 0
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic_s(self) -> float:
+        return self.ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        """Yield to other tasks."""
+        del seconds
+        await asyncio.sleep(0)
 
 
 def steady_ms(clock: Clock) -> int:

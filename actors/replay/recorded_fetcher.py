@@ -15,7 +15,7 @@ from cryptoviz.providers.fetcher import CallLog
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import Call, FallbackReason, RawExchange
 
-__all__ = ["BASE_URL", "RecordedFetcher", "ReplayClock"]
+__all__ = ["BASE_URL", "RecordedFetcher"]
 
 T = TypeVar("T")
 BASE_URL = "http://recorded.invalid"
@@ -24,24 +24,6 @@ TIMEOUT_S = 600.0
 """Recorded responses take no time; the timeout ends a provider that waits for something else."""
 SETTLE_ROUNDS = 8
 """Iterations of the event loop after which every task released by the end of a call has made its next call (end, release slot, acquire, call)."""
-
-
-class ReplayClock:
-    """Clock with a settable time; `sleep` takes no time."""
-
-    def __init__(self) -> None:
-        self.ms = 0
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def monotonic_s(self) -> float:
-        return self.ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        """Yield to other tasks."""
-        del seconds
-        await asyncio.sleep(0)
 
 
 @dataclass(order=True, slots=True)

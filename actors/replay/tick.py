@@ -8,8 +8,9 @@ from pydantic import SecretStr
 
 from actors.collecting.core import unified_of
 from actors.collecting.tick_recorder import RecordedRules, RecordedTick
-from actors.replay.recorded_fetcher import BASE_URL, RecordedFetcher, ReplayClock
+from actors.replay.recorded_fetcher import BASE_URL, RecordedFetcher
 from cryptoviz.assets import Asset
+from cryptoviz.clock import StoppedClock
 from cryptoviz.errors import CryptoVizError, RecordError
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.failures import unnamed
@@ -30,7 +31,7 @@ class Replayer:
     """Replays ticks and caches the provider instances. For one event loop, one tick at a time."""
 
     def __init__(self) -> None:
-        self._clock = ReplayClock()
+        self._clock = StoppedClock()
         self._made: dict[tuple[str, str], tuple[BaseProvider, RecordedFetcher]] = {}
 
     async def records(self, tick: RecordedTick, rules: RecordedRules, exchanges: Mapping[str, RawExchange]) -> tuple[UnifiedRecord, ...]:

@@ -37,7 +37,7 @@ class CandleSampler:
         self._next_s = clock.monotonic_s() + every_s
 
     def due(self) -> KlineCall | None:
-        """The next request; None: not yet, or the instrument whose turn it is has no new candle."""
+        """The next request; None: not yet, or the next instrument has no new candle."""
         now_s = self._clock.monotonic_s()
         if not self._every_s or not self._turns or now_s < self._next_s:
             return None

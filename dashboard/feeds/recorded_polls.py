@@ -6,12 +6,12 @@ hundred polls, now: the poll is made for that coin with the present settings, an
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from cryptoviz.clock import StoppedClock
 from cryptoviz.providers.failures import failure
 from cryptoviz.providers.fetcher import CallLog
 from cryptoviz.providers.registry import provider_class
@@ -53,7 +53,7 @@ class PollReader:
 
     def __init__(self, settings: Settings, name: str) -> None:
         own = settings.provider(name)
-        self._clock = _Stopped()
+        self._clock = StoppedClock()
         self._fetcher = _Recorded(name)
         self._provider = provider_class(name)(
             ProviderSettings(base_url=_BASE_URL, plan=own.plan, api_key=own.api_key),
@@ -129,20 +129,3 @@ class _Recorded:
 
     async def aclose(self) -> None:
         pass
-
-
-class _Stopped:
-    """A `Clock` at the time of the recording; waits take no time."""
-
-    def __init__(self) -> None:
-        self.ms = 0
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def monotonic_s(self) -> float:
-        return self.ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        del seconds
-        await asyncio.sleep(0)
