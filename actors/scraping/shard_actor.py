@@ -123,8 +123,8 @@ class ShardActor:
             metrics |= {"last_good_poll_age_s": (now_ms - polls.last_good_ms) / 1000, "turn_s": self._settings.collect.tick_s}
         message = "; ".join(text for text in (idle, polls.message, findings.message, provider.note, publisher.status_text) if text)
         healthy = polls.failures_in_a_row < FRESH_TICKS or now_ms - (polls.last_ms or 0) > FRESH_TICKS * self._settings.collect.tick_ms
-        delivered = polls.last_good_ms is not None
-        return Probe(True, healthy, message, metrics, pid=os.getpid(), degraded=findings.degrading, delivered=delivered)
+        # It serves from its start on. Were it to wait for a first good poll, it would be STARTING for as long as the leading scraper asks for none.
+        return Probe(True, healthy, message, metrics, pid=os.getpid(), degraded=findings.degrading)
 
 
 class _Polls:
