@@ -89,10 +89,10 @@ class ShardActor:
             started_ms = steady_ms(self._clock)
             result = await provider.poll(tick_ts, self._assets, BUDGET_SHARE * budget_s)
             result = replace(result, traceparent=poll.context)
-        self._polls.count(result, started_ms, steady_ms(self._clock))
+        listed = [asset for asset in self._assets if provider.id_of(asset) is not None]
+        self._polls.count(result, bool(listed), started_ms, steady_ms(self._clock))
         if result.failure is not None:
             get_logger(self._component).warning("shard_failed", reason=result.failure.value, message=result.message)
-        listed = [asset for asset in self._assets if provider.id_of(asset) is not None]
         return ShardAnswer(result, provider.ids_of(listed), provider.ids.left_out)
 
     async def probe(self) -> Probe:
@@ -137,11 +137,13 @@ class _Polls:
         self.last_good_ms: int | None = None
         self.message = ""
 
-    def count(self, result: TickResult, started_ms: int, now_ms: int) -> None:
+    def count(self, result: TickResult, listed: bool, started_ms: int, now_ms: int) -> None:
+        """`listed`: whether the provider has any of the coins; without, a poll makes no call and cannot fail."""
         self.total += 1
         self.last_ms, self.latency_ms = now_ms, float(now_ms - started_ms)
-        if result.failure is None and result.observations:
-            self.last_good_ms, self.failures_in_a_row, self.message = now_ms, 0, ""
+        if result.failure is None and (result.observations or not listed):
+            self.last_good_ms, self.failures_in_a_row = now_ms, 0
+            self.message = "" if listed else f"{result.provider} lists none of its coins"
         else:
             self.failures, self.failures_in_a_row = self.failures + 1, self.failures_in_a_row + 1
             self.message = result.message or "no coin had a price"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from actors.scraping.shard_actor import ShardActor
 from control.reconcile.components import build_table
 from control.reconcile.state import advance
 from control.reconcile.state_types import Context, Observed, Probed
-from cryptoviz.components import ComponentState, DesiredState, Probe, Trigger
+from cryptoviz.components import FRESH_TICKS, ComponentState, DesiredState, Probe, Trigger
 from cryptoviz.providers.failures import failure
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings, load_settings
@@ -49,13 +50,13 @@ def without_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.scraping.raw_publisher.KafkaTransport", NoBroker)
 
 
-def made_settings(home: Path) -> Settings:
-    return load_settings(home=home, collect={"providers": [NAME]}, providers={NAME: {"scrapers": 2}})
+def made_settings(home: Path, name: str = NAME, **more: Any) -> Settings:
+    return load_settings(home=home, collect={"providers": [name, "binance"]}, providers={name: {"scrapers": 2}}, **more)
 
 
 @asynccontextmanager
-async def started(settings: Settings) -> AsyncIterator[ShardActor]:
-    shard = ShardActor(settings, NAME, 2, HeldLead())
+async def started(settings: Settings, name: str = NAME) -> AsyncIterator[ShardActor]:
+    shard = ShardActor(settings, name, 2, HeldLead())
     await shard.start()
     try:
         yield shard
@@ -84,3 +85,15 @@ async def test_a_shard_that_is_not_asked_after_its_first_poll_was_refused_runs(t
         answer = await shard.poll_shard(T0, 1.0)
         assert answer.result.failure is FallbackReason.AUTH
         assert shown(settings, await shard.probe()) == (ComponentState.RUNNING, "coinbase: the key was refused")
+
+
+@pytest.mark.parametrize("name", ["coinbase", "coingecko"])
+async def test_a_shard_of_coins_that_the_provider_does_not_list_makes_no_call_and_runs(tmp_path: Path, name: str) -> None:
+    unlisted = {"asset_id": "lost", "symbol": "LOST", "name": "Lost", "provider_ids": {"binance": "LOSTUSDT"}}
+    settings = made_settings(tmp_path, name, crypto_list=["bitcoin", "lost"], extra_assets=[unlisted])
+    async with started(settings, name) as shard:
+        for number in range(FRESH_TICKS):
+            answer = await shard.poll_shard(T0 + number, 1.0)  # a call would be refused
+            assert (answer.result.failure, answer.result.asset_failures) == (None, {"lost": FallbackReason.MISSING_ASSET})
+        probe = await shard.probe()
+        assert (probe.healthy, probe.message) == (True, f"{name} lists none of its coins")
