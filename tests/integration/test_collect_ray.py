@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 from actors.collecting.actor import CollectorActor
 from actors.scraping.actor import ScraperActor
 from actors.scraping.shard_actor import ShardActor
-from cryptoviz.components import Probe
+from cryptoviz.components import FAILURES_METRIC, Probe
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings
 from cryptoviz.shards import shard_name
@@ -137,7 +137,7 @@ async def test_coins_of_a_provider_over_several_scrapers(base: Settings, tmp_pat
 
                 async def divided(actors: Actors = actors) -> bool:
                     probes = [await actors.probe(name) for name in actors.handles if name.startswith("scraper/coinbase/")]
-                    return all(probe.healthy and probe.delivered for probe in probes)
+                    return all(probe.healthy and probe.metrics["polls_total"] > probe.metrics[FAILURES_METRIC] for probe in probes)
 
                 await until(divided, 60.0)
                 await actors.published(2)
