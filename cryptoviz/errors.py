@@ -348,7 +348,10 @@ class VersionNotKept(QueryError):
 
 
 class FrameError(TerminalError):
-    """A frame of the stream of `venue` does not have the documented content; nothing of it is used. `reason`: `not_json`, `shape` or `value`."""
+    """A frame of the stream of `venue` does not have the documented content; nothing of it is used.
+
+    `reason`: `not_json`, `shape`, `value`, or `quote`: a best bid and ask that cannot be.
+    """
 
     venue: str = ""
     reason: str = ""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import ClassVar
 
 import msgspec
@@ -21,7 +22,7 @@ from cryptoviz.errors import FrameError
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import VALID_AMOUNT, Trade, TradeMaker, is_amount
-from cryptoviz.venues.events import Acked, Event, Refused, VenueKline, Voided
+from cryptoviz.venues.events import Acked, Event, Quote, Refused, VenueKline, Voided
 from cryptoviz.venues.spec import Channel, Instrument, VenueSpec
 
 __all__ = ["KlineCall", "RefillCall", "RefillPage", "StreamSession", "StreamVenue"]
@@ -144,6 +145,18 @@ class StreamSession(ABC):
                 "value", f"price {price[:40]!r} and size {size[:40]!r} of trade {number} of {instrument.symbol}: valid is {VALID_AMOUNT}"
             )
         return self._makers[instrument.symbol].make(number, price, size, side, venue_us, ingest_us, sequence)
+
+    def _checked_quote(
+        self, symbol: str, bid: str, bid_size: str, ask: str, ask_size: str, venue_us: int | None, ingest_us: int, sequence: int | None = None
+    ) -> Quote:
+        """A best bid and ask. Raises `FrameError` with the reason `quote` if an amount is 0 or not valid, or the bid is above the ask."""
+        if not (is_amount(bid) and is_amount(bid_size) and is_amount(ask) and is_amount(ask_size)):
+            what = f"each of price and size {VALID_AMOUNT}"
+        elif Decimal(bid) > Decimal(ask):
+            what = "a bid that is not above the ask"
+        else:
+            return Quote(symbol, bid, bid_size, ask, ask_size, venue_us, ingest_us, sequence)
+        raise self.wrong("quote", f"quote of {symbol}: bid {bid[:24]!r} x {bid_size[:24]!r}, ask {ask[:24]!r} x {ask_size[:24]!r}; valid is {what}")
 
     def wrong(self, reason: str, what: str) -> FrameError:
         """The error of a frame; `reason` as in `FrameError`."""

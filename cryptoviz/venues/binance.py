@@ -29,7 +29,7 @@ from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import Side, TradeNumber
 from cryptoviz.venues.base import KlineCall, RefillCall, RefillPage, StreamSession, StreamVenue
-from cryptoviz.venues.events import Acked, Announced, Announcement, Event, Quote, Refused, Trades, Unknown, VenueKline, Voided
+from cryptoviz.venues.events import Acked, Announced, Announcement, Event, Refused, Trades, Unknown, VenueKline, Voided
 from cryptoviz.venues.refill_rows import RefillRows
 from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, StreamLimits, VenueSpec
 from cryptoviz.venues.values import is_zero, require_decimals, us_of_count
@@ -192,8 +192,7 @@ class BinanceSession(StreamSession):
     def _quote(self, row: _Book, ingest_us: int) -> list[Event]:
         if row.s not in self.instruments:
             return [Unknown(f"bookTicker of {row.s[:40]}")]
-        require_decimals("a quote", row.b, row.B, row.a, row.A)
-        return [Quote(row.s, row.b, row.B, row.a, row.A, None, ingest_us, row.u)]
+        return [self._checked_quote(row.s, row.b, row.B, row.a, row.A, None, ingest_us, row.u)]
 
     def _kline(self, frame: _KlineFrame, ingest_us: int) -> list[Event]:
         k, open_us = frame.k, us_of_count(frame.k.t, ingest_us)

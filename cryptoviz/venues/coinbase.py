@@ -33,10 +33,10 @@ from cryptoviz.trades.gaps import PermanentReason
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import Side, TradeNumber
 from cryptoviz.venues.base import KlineCall, RefillCall, RefillPage, StreamSession, StreamVenue
-from cryptoviz.venues.events import Acked, Event, Heartbeat, Quote, Refused, Trades, Unknown, VenueKline
+from cryptoviz.venues.events import Acked, Event, Heartbeat, Refused, Trades, Unknown, VenueKline
 from cryptoviz.venues.refill_rows import RefillRows
 from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, StreamLimits, VenueSpec
-from cryptoviz.venues.values import is_zero, number_text, plain, require_decimals, us_of_text
+from cryptoviz.venues.values import number_text, plain, require_decimals, us_of_text
 
 __all__ = ["CoinbaseVenue"]
 
@@ -173,11 +173,9 @@ class CoinbaseSession(StreamSession):
     def _quote(self, row: _Ticker, ingest_us: int) -> list[Event]:
         if row.product_id not in self.instruments:
             return [Unknown(f"ticker of {row.product_id[:40]}")]
-        if not row.best_bid or not row.best_ask or is_zero(row.best_bid) or is_zero(row.best_ask):
-            return []
-        require_decimals("a quote", row.best_bid, row.best_bid_size, row.best_ask, row.best_ask_size)
         moment_us = None if row.time is None else us_of_text(row.time, ingest_us)
-        return [Quote(row.product_id, row.best_bid, row.best_bid_size, row.best_ask, row.best_ask_size, moment_us, ingest_us, row.sequence)]
+        amounts = (row.best_bid, row.best_bid_size, row.best_ask, row.best_ask_size)
+        return [self._checked_quote(row.product_id, *amounts, moment_us, ingest_us, row.sequence)]
 
     def _heartbeat(self, row: _Heartbeat, ingest_us: int) -> Event:
         known = row.product_id in self.instruments

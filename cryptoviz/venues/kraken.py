@@ -6,7 +6,7 @@ Sources: https://docs.kraken.com/api/docs/websocket-v2 (trade, ticker, ohlc, sta
 - Symbols are `BTC/USD`, in upper case; `XBT/USD` is refused. One acknowledgement a symbol, `success` false with `error` for a refused one.
 - Prices and sizes are bare JSON numbers with trailing zeros (`0.00003630`): the text is kept. A frame has several trades. `side` is the taker's.
 - `trade_id` rises by 1 for each pair. The snapshot of `trade` is the last 50; it is requested, as it closes small gaps without a refill.
-- `ticker` with `event_trigger` `bbo` follows the inner book; without a quote it has zeros.
+- `ticker` with `event_trigger` `bbo` follows the inner book; without a quote it has zeros, which is refused.
 - `ohlc` has no mark of a closed candle, and no rows for quiet minutes: a candle is final when a later one arrives.
 - Life: `heartbeat` once a second when nothing else is sent; `status` at the start and at each change, with announced maintenance.
 - Limits: undocumented; 150 connections in 10 minutes by its firewall (unconfirmed).
@@ -31,10 +31,10 @@ from cryptoviz.trades.gaps import PermanentReason
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import Side, TradeNumber
 from cryptoviz.venues.base import KlineCall, RefillCall, RefillPage, StreamSession, StreamVenue
-from cryptoviz.venues.events import Acked, Announced, Announcement, Event, Heartbeat, Quote, Refused, Trades, Unknown, VenueKline
+from cryptoviz.venues.events import Acked, Announced, Announcement, Event, Heartbeat, Refused, Trades, Unknown, VenueKline
 from cryptoviz.venues.refill_rows import RefillRows
 from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, StreamLimits, VenueSpec
-from cryptoviz.venues.values import is_zero, number_text, plain, possible, require_decimals, us_of_text
+from cryptoviz.venues.values import number_text, plain, possible, require_decimals, us_of_text
 
 __all__ = ["KrakenVenue"]
 
@@ -224,11 +224,8 @@ class KrakenSession(StreamSession):
         if row.symbol not in self.instruments:
             return [Unknown(f"ticker of {row.symbol[:40]}")]
         bid, bid_size, ask, ask_size = (plain(number_text(raw)) for raw in (row.bid, row.bid_qty, row.ask, row.ask_qty))
-        require_decimals("a quote", bid, bid_size, ask, ask_size)
-        if is_zero(bid) or is_zero(ask):
-            return []
         moment_us = None if row.timestamp is None else us_of_text(row.timestamp, ingest_us)
-        return [Quote(row.symbol, bid, bid_size, ask, ask_size, moment_us, ingest_us)]
+        return [self._checked_quote(row.symbol, bid, bid_size, ask, ask_size, moment_us, ingest_us)]
 
     def _kline(self, row: _Ohlc, ingest_us: int) -> Event:
         open_us = us_of_text(row.interval_begin, ingest_us)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from decimal import Decimal
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,12 +16,16 @@ from cryptoviz.trades.gap_tracker import GapTracker
 from cryptoviz.trades.id_runs import IdRun
 from cryptoviz.trades.record import Side, Trade, is_amount
 from cryptoviz.venues.base import RefillCall
-from cryptoviz.venues.events import Trades
+from cryptoviz.venues.events import Quote, Trades
 from cryptoviz.venues.registry import BUILT_IN_VENUES, venue_of
 from tests.unit.venues import test_binance, test_coinbase, test_kraken
 from tests.unit.venues.frames import BITCOIN, NOW_US, response, session
 
-SEEDS = {"binance": test_binance.TRADE, "kraken": test_kraken.TRADE, "coinbase": test_coinbase.MATCH}
+SEEDS = {
+    "binance": (test_binance.TRADE, test_binance.BOOK),
+    "kraken": (test_kraken.TRADE, test_kraken.TICKER),
+    "coinbase": (test_coinbase.MATCH, test_coinbase.TICKER),
+}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -32,7 +37,7 @@ JSON = st.recursive(
 def damaged(draw):
     """A venue, and one of its frames with some bytes replaced, removed or inserted."""
     venue = draw(st.sampled_from(BUILT_IN_VENUES))
-    frame = bytearray(SEEDS[venue].encode())
+    frame = bytearray(draw(st.sampled_from(SEEDS[venue])).encode())
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(frame)))
         frame[start : start + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
@@ -43,7 +48,7 @@ def damaged(draw):
 def altered(draw):
     """A venue, and one of its frames with the values of some fields replaced by arbitrary JSON."""
     venue = draw(st.sampled_from(BUILT_IN_VENUES))
-    data = json.loads(SEEDS[venue])
+    data = json.loads(draw(st.sampled_from(SEEDS[venue])))
     row = data["data"][0] if venue == "kraken" else data
     for name in draw(st.sets(st.sampled_from(sorted(row)), min_size=1, max_size=3)):
         row[name] = draw(JSON)
@@ -51,17 +56,20 @@ def altered(draw):
 
 
 def check(venue: str, frame: bytes | str) -> None:
-    """Either a typed error, or events whose trades are valid records."""
+    """Either a typed error, or events whose trades and quotes are valid records."""
     refused, events = None, []
     try:
         events = session(venue).parse(frame, NOW_US)
     except FrameError as error:
         refused = error
-    assert refused is None or (refused.venue == venue and refused.reason in ("not_json", "shape", "value"))
+    assert refused is None or (refused.venue == venue and refused.reason in ("not_json", "shape", "value", "quote"))
     for event in events:
         for trade in event.trades if isinstance(event, Trades) else ():
             assert Trade.from_json(trade.to_json()) == trade
             assert is_amount(trade.price)
+        if isinstance(event, Quote):
+            assert all(map(is_amount, (event.bid, event.bid_size, event.ask, event.ask_size)))
+            assert Decimal(event.bid) <= Decimal(event.ask)
 
 
 @settings(max_examples=50)

@@ -12,6 +12,7 @@ from cryptoviz.venues.spec import Channel
 from tests.unit.venues.frames import BITCOIN, NOW_US, parse, response, session, the_trade
 
 TRADE = '{"e":"trade","E":1767225599000005,"s":"BTCUSDT","t":12345,"p":"64000.10000000","q":"0.00100000","T":1767225599000001,"m":true,"M":true}'
+BOOK = '{"u":400900217,"s":"BTCUSDT","b":"25.35190000","B":"31.21","a":"25.36520000","A":"40.66"}'
 BINANCE = venue_of("binance")
 
 
@@ -72,9 +73,7 @@ def test_a_void_row_is_no_trade_and_its_number_is_known():
 
 
 def test_other_frames():
-    assert parse("binance", '{"u":400900217,"s":"BTCUSDT","b":"25.35190000","B":"31.21","a":"25.36520000","A":"40.66"}') == [
-        Quote("BTCUSDT", "25.35190000", "31.21", "25.36520000", "40.66", None, NOW_US, 400900217)
-    ]
+    assert parse("binance", BOOK) == [Quote("BTCUSDT", "25.35190000", "31.21", "25.36520000", "40.66", None, NOW_US, 400900217)]
     assert parse("binance", '{"e":"serverShutdown","E":1770123456789}') == [Announced(Announcement.SHUTDOWN, "serverShutdown")]
     assert parse("binance", '{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}') == [
         Announced(Announcement.SHUTDOWN, "serverShutdown")
@@ -114,6 +113,9 @@ def test_a_candle():
         (TRADE.replace("64000.10000000", "0"), "value"),
         (TRADE.replace("64000.10000000", "1e5"), "value"),
         ('{"stream":"a","data":{"stream":"b","data":{}}}', "shape"),
+        (BOOK.replace("25.35190000", "25.36520001"), "quote"),
+        (BOOK.replace("31.21", "0.00000000"), "quote"),
+        (BOOK.replace("25.36520000", "-1"), "quote"),
     ],
 )
 def test_what_is_not_as_documented_is_one_typed_error(frame, reason):

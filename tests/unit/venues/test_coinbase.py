@@ -15,6 +15,11 @@ MATCH = (
     '{"type":"match","trade_id":10,"maker_order_id":"ac928c66","taker_order_id":"132fb6ae","side":"sell","size":"5.23512000","price":"400.23",'
     '"product_id":"BTC-USD","sequence":50,"time":"2025-12-31T23:59:59.028459Z"}'
 )
+TICKER = (
+    '{"type":"ticker","sequence":7,"product_id":"BTC-USD","price":"1285.22","open_24h":"1310.79","volume_24h":"1","low_24h":"1","high_24h":"1",'
+    '"volume_30d":"1","best_bid":"1285.04","best_bid_size":"0.46688654","best_ask":"1285.27","best_ask_size":"1.56637040","side":"buy",'
+    '"time":"2025-12-31T23:59:59Z","trade_id":370843401,"last_size":"11.4396987"}'
+)
 COINBASE = venue_of("coinbase")
 
 
@@ -65,13 +70,8 @@ def test_other_frames():
     beat = '{"type":"heartbeat","last_trade_id":%d,"product_id":"BTC-USD","sequence":90,"time":"2025-12-31T23:59:59.000000Z"}'
     assert parse("coinbase", beat % 20) == [Heartbeat("BTC-USD", 20, NOW_US - 1_000_000)]
     assert parse("coinbase", beat % 0) == [Heartbeat("BTC-USD", None, NOW_US - 1_000_000)]
-    ticker = (
-        '{"type":"ticker","sequence":7,"product_id":"BTC-USD","price":"1285.22","open_24h":"1310.79","volume_24h":"1","low_24h":"1","high_24h":"1",'
-        '"volume_30d":"1","best_bid":"1285.04","best_bid_size":"0.46688654","best_ask":"1285.27","best_ask_size":"1.56637040","side":"buy",'
-        '"time":"2025-12-31T23:59:59Z","trade_id":370843401,"last_size":"11.4396987"}'
-    )
-    assert parse("coinbase", ticker) == [Quote("BTC-USD", "1285.04", "0.46688654", "1285.27", "1.56637040", NOW_US - 1_000_000, NOW_US, 7)]
-    assert parse("coinbase", ticker.replace("1285.04", "")) == []
+    assert parse("coinbase", TICKER) == [Quote("BTC-USD", "1285.04", "0.46688654", "1285.27", "1.56637040", NOW_US - 1_000_000, NOW_US, 7)]
+    assert parse("coinbase", TICKER.replace("1285.04", "1285.27")) != []  # at the same price: the next match is on its way
     assert parse("coinbase", '{"type":"status"}') == [Unknown("status")]
 
 
@@ -83,6 +83,9 @@ def test_other_frames():
         (MATCH.replace("5.23512000", "0.-10000"), "value"),
         (MATCH.replace('"sell"', '"bid"'), "value"),
         (MATCH.replace("10,", '"10",', 1), "shape"),
+        (TICKER.replace("1285.04", ""), "quote"),
+        (TICKER.replace("1285.04", "1285.28"), "quote"),
+        (TICKER.replace("1.56637040", "0"), "quote"),
     ],
 )
 def test_what_is_not_as_documented_is_one_typed_error(frame, reason):

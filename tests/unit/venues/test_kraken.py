@@ -17,6 +17,10 @@ ROW = (
     '"timestamp":"2025-12-31T23:59:59.708706Z"}'
 )
 TRADE = f'{{"channel":"trade","type":"update","data":[{ROW}]}}'
+TICKER = (
+    '{"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD","bid":0.10025,"bid_qty":740.0,"ask":0.10036,"ask_qty":1361.44813783,'
+    '"last":0.10035,"volume":1,"vwap":1,"low":1,"high":1,"change":1,"change_pct":1,"timestamp":"2025-12-31T23:59:59.000001Z"}]}'
+)
 KRAKEN = venue_of("kraken")
 
 
@@ -71,12 +75,7 @@ def test_other_frames():
     assert parse("kraken", '{"channel":"heartbeat"}') == [Heartbeat()]
     assert parse("kraken", '{"method":"pong","req_id":1,"time_in":"x","time_out":"y"}') == [Heartbeat()]
     assert parse("kraken", '{"channel":"book","type":"update","data":[]}') == [Unknown("book")]
-    ticker = (
-        '{"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD","bid":0.10025,"bid_qty":740.0,"ask":0.10036,"ask_qty":1361.44813783,'
-        '"last":0.10035,"volume":1,"vwap":1,"low":1,"high":1,"change":1,"change_pct":1,"timestamp":"2025-12-31T23:59:59.000001Z"}]}'
-    )
-    assert parse("kraken", ticker) == [Quote("BTC/USD", "0.10025", "740.0", "0.10036", "1361.44813783", NOW_US - 999_999, NOW_US)]
-    assert parse("kraken", ticker.replace("0.10025", "0.0")) == []
+    assert parse("kraken", TICKER) == [Quote("BTC/USD", "0.10025", "740.0", "0.10036", "1361.44813783", NOW_US - 999_999, NOW_US)]
 
 
 def test_the_state_and_announced_maintenance():
@@ -117,6 +116,9 @@ def test_a_candle():
         (TRADE.replace("2025-12-31T23:59:59.708706Z", "yesterday"), "value"),
         (TRADE.replace("2025-12-31", "2025-13-31"), "value"),
         (TRADE.replace(f"[{ROW}]", ROW), "shape"),
+        (TICKER.replace("0.10025", "0.0").replace("0.10036", "0.0").replace("2025-12-31T23:59:59.000001Z", "1970-01-01T00:00:00Z"), "quote"),
+        (TICKER.replace("0.10025", "0.10037"), "quote"),
+        (TICKER.replace("0.10025", "null"), "value"),
     ],
 )
 def test_what_is_not_as_documented_is_one_typed_error(frame, reason):
