@@ -1,7 +1,7 @@
 """Reader for the lake: prices, raw exchanges, dead letters, gaps, candles and trades as Arrow, pandas, Polars or DuckDB. Works without Ray and Spark.
 
-The functions `prices`, `raw`, `dead_letters`, `gaps`, `candles`, `trades`, `trade_gaps`, `trade_candles`, `candle_checks` and `query` are methods of
-a default `Lake` with the settings of the running pipeline; `Lake(settings)` reads another lake.
+The functions `prices`, `raw`, `dead_letters`, `gaps`, `candles`, `trades`, `trade_gaps`, `trade_candles`, `candle_checks`, `quotes` and `query` are
+methods of a default `Lake` with the settings of the running pipeline; `Lake(settings)` reads another lake.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     _lake = cast("Lake", None)
     candles, dead_letters, gaps, prices, query, raw = _lake.candles, _lake.dead_letters, _lake.gaps, _lake.prices, _lake.query, _lake.raw
     candle_checks, trade_candles, trade_gaps, trades = _lake.candle_checks, _lake.trade_candles, _lake.trade_gaps, _lake.trades
+    quotes = _lake.quotes
 
-__all__ = ["Lake", "candle_checks", "candles", "dead_letters", "gaps", "prices", "query", "raw", "trade_candles", "trade_gaps", "trades"]
+__all__ = ["Lake", "candle_checks", "candles", "dead_letters", "gaps", "prices", "query", "quotes", "raw", "trade_candles", "trade_gaps", "trades"]
 
 
 def __getattr__(name: str) -> Any:

@@ -101,6 +101,24 @@ class Lake:
         condition = _all_of(self._of_assets(assets), _one_of("venue", venues), _one_of("venue_symbol", symbols))
         return self._read("trades", start, end, columns, version, as_of, condition)
 
+    def quotes(
+        self,
+        assets: Names = None,
+        start: When = None,
+        end: When = None,
+        columns: Columns = None,
+        version: int | None = None,
+        as_of: When = None,
+        venues: Names = None,
+        symbols: Names = None,
+    ) -> Rows:
+        """Best bids and asks of exchanges, sampled, ordered by `ts`, venue and symbol; `start` and `end` bound `ts`. See docs/streams.md.
+
+        A quote is valid until the next row of its symbol. `bid`, `bid_size`, `ask` and `ask_size` are exact decimals. Arguments as of `trades`.
+        """
+        condition = _all_of(self._of_assets(assets), _one_of("venue", venues), _one_of("venue_symbol", symbols))
+        return self._read("quotes", start, end, columns, version, as_of, condition)
+
     def trade_gaps(
         self,
         assets: Names = None,

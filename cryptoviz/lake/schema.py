@@ -193,9 +193,31 @@ VENUE_CANDLES = pa.schema(
     ]
 )
 
-IDENTITY = {"prices": "event_id", "raw": "fetch_id", "trades": "trade_key", "trade_gaps": "change_id", "venue_candles": "candle_id"}
+# A row is a best bid and ask of an instrument, partitioned by the UTC date of `ts`: see `cryptoviz.trades.quote`.
+QUOTES = pa.schema(
+    [
+        pa.field("quote_id", pa.string(), nullable=False),  # of the sample
+        pa.field("venue", pa.string(), nullable=False),
+        pa.field("venue_symbol", pa.string(), nullable=False),
+        pa.field("asset_id", pa.string(), nullable=False),
+        pa.field("quote_currency", pa.string(), nullable=False),
+        *(pa.field(name, AMOUNT, nullable=False) for name in ("bid", "bid_size", "ask", "ask_size")),
+        pa.field("venue_ts", TIME),
+        pa.field("ingest_ts", TIME, nullable=False),
+        pa.field("ts", TIME, nullable=False),  # `venue_ts`, or `ingest_ts` if the venue gave none or an impossible time
+        *KAFKA_COLUMNS,
+        *PARTITION_COLUMNS,
+    ]
+)
+
+IDENTITY = {
+    "prices": "event_id", "raw": "fetch_id", "trades": "trade_key", "trade_gaps": "change_id", "venue_candles": "candle_id", "quotes": "quote_id",
+}  # fmt: skip
 """The field that identifies a record of a topic, by table."""
-IDENTITY_COLUMNS = {table: (name,) for table, name in IDENTITY.items()} | {"trades": ("venue", "venue_symbol", "trade_id")}
+IDENTITY_COLUMNS = {table: (name,) for table, name in IDENTITY.items()} | {
+    "trades": ("venue", "venue_symbol", "trade_id"),
+    "quotes": ("venue", "venue_symbol", "quote_id"),
+}
 """The columns that identify a row, by table."""
 
 

@@ -63,6 +63,8 @@ class KafkaSettings(_Section):
     """Changes of gaps in the ids of trades. Created with the topic of trades."""
     venue_candles_topic: str = "crypto-venue-candles"
     """Closed candles of exchanges, with which ours are compared. Created with the topic of trades."""
+    quotes_topic: str = "crypto-quotes"
+    """Best bid and ask of exchanges. Created when `streams.quote_s` is set."""
     ledger_topic: str = "crypto-dead-letters-replayed"
     """Compacted topic of dead letters that were published again. Created by the first replay."""
     stream_partitions: int = Field(default=2, ge=1, le=10_000)
@@ -347,7 +349,7 @@ class LakeSettings(_Section):
     dead_letters_keep_days: int | None = Field(default=365, ge=1, le=MAX_DAYS)
     """Days of dead letters to keep. None: all."""
     trades_keep_days: int | None = Field(default=None, ge=1, le=MAX_DAYS)
-    """Days of trades and of gaps in their ids to keep. None: all."""
+    """Days of trades, of gaps in their ids, and of quotes to keep. None: all."""
 
 
 class MarketLimits(_Section):

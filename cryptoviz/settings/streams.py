@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cryptoviz.addresses import LOOPBACK
 from cryptoviz.errors import SettingsError
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
 
 __all__ = ["StreamVenueSettings", "StreamsSettings", "check_streams", "stream_addresses"]
+
+
+LEAST_QUOTE_S = 0.1
+"""Five transactions of trades by default: a shorter interval is a stream of its own."""
 
 
 class _Section(BaseModel):
@@ -55,9 +59,25 @@ class StreamsSettings(_Section):
     check_s: Duration = Field(default=60.0, ge=0)
     """Every so often a stream reads closed candles of one of its instruments from the venue, to compare ours with them. 0: never."""
 
+    quote_s: Duration = Field(default=0.0, ge=0)
+    """Every so often the best bid and ask of each instrument is recorded, if it has changed. 0: never, and no quotes are received: a venue sends
+    each change at the top of its book, which is several times as many frames as trades, however seldom one of them is recorded."""
+
     @property
     def on(self) -> bool:
         return bool(self.venues)
+
+    @property
+    def quotes(self) -> bool:
+        """Whether quotes are recorded."""
+        return self.on and self.quote_s > 0
+
+    @field_validator("quote_s")
+    @classmethod
+    def _seldom_enough(cls, value: float) -> float:
+        if 0 < value < LEAST_QUOTE_S:
+            raise ValueError(f"valid are 0, and {LEAST_QUOTE_S:g} or more")
+        return value
 
 
 def check_streams(settings: Settings) -> None:

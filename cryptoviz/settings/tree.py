@@ -149,7 +149,10 @@ class Settings(BaseSettings):
     def stream_topics(self) -> dict[str, int]:
         """Partitions of the topics of trade streams, by name; empty while streams are off."""
         kafka = self.kafka
-        return {kafka.trades_topic: kafka.trades_partitions, kafka.trade_gaps_topic: 1, kafka.venue_candles_topic: 1} if self.streams.on else {}
+        if not self.streams.on:
+            return {}
+        quotes = {kafka.quotes_topic: 1} if self.streams.quotes else {}
+        return {kafka.trades_topic: kafka.trades_partitions, kafka.trade_gaps_topic: 1, kafka.venue_candles_topic: 1} | quotes
 
     @property
     def token_file(self) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["MAINTAINED", "PROGRESS_SUFFIX", "RoundResult"]
 
-MAINTAINED = ("prices", "raw", "dead_letters", "candles", "gaps", "trades", "trade_gaps", "venue_candles", "trade_candles")
+MAINTAINED = ("prices", "raw", "dead_letters", "candles", "gaps", "trades", "trade_gaps", "venue_candles", "quotes", "trade_candles")
 """Tables that a round can be limited to."""
 PROGRESS_SUFFIX = ".progress"
 """Of the file beside the result with the progress text of a running round."""

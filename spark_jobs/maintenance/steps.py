@@ -30,7 +30,7 @@ from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
 from spark_jobs.maintenance.result import MAINTAINED
 from spark_jobs.maintenance.trade_candles import TradeCandleBuilder
 from spark_jobs.tables.orphans import day_objects
-from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, TRADE_GAPS_SPEC, TRADES_SPEC, VENUE_CANDLES_SPEC
+from spark_jobs.tables.record_spec import PRICES_SPEC, QUOTES_SPEC, RAW_SPEC, TRADE_GAPS_SPEC, TRADES_SPEC, VENUE_CANDLES_SPEC
 from spark_jobs.tables.schema_evolution import stored_schema
 
 __all__ = ["LAYOUTS", "STEPS", "RoundContext", "Step"]
@@ -42,6 +42,7 @@ LAYOUTS: dict[str, Layout] = {
     "trades": Layout(TRADES_SPEC.schema, "venue_symbol", "ts", TRADES_SPEC.stats_columns),
     "trade_gaps": Layout(TRADE_GAPS_SPEC.schema, "venue_symbol", "opened_ts", TRADE_GAPS_SPEC.stats_columns),
     "venue_candles": Layout(VENUE_CANDLES_SPEC.schema, "venue_symbol", "ts", VENUE_CANDLES_SPEC.stats_columns),
+    "quotes": Layout(QUOTES_SPEC.schema, "venue_symbol", "ts", QUOTES_SPEC.stats_columns),
 }
 """Tables that the lake job writes, with the sort order of compaction."""
 

@@ -26,7 +26,7 @@ from spark_jobs.tables.table_log import TableLog
 
 __all__ = ["BatchStats", "BatchWriter"]
 
-_ORDER = (DEAD_TABLE, "raw", "trade_gaps", "trades", "venue_candles", "prices")
+_ORDER = (DEAD_TABLE, "raw", "trade_gaps", "trades", "venue_candles", "quotes", "prices")
 """Of the tables' commits."""
 
 log = get_logger("lake")

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from cryptoviz.lake.schema import AMOUNT, DOUBLES, KAFKA_COLUMNS, PRICES, RAW, TRADE_GAPS, TRADES, VENUE_CANDLES, file_schema
+from cryptoviz.lake.schema import AMOUNT, DOUBLES, KAFKA_COLUMNS, PRICES, QUOTES, RAW, TRADE_GAPS, TRADES, VENUE_CANDLES, file_schema
 from cryptoviz.lake.table_specs import topic_tables
 from cryptoviz.records import SCHEMA_VERSION
 from cryptoviz.settings import Settings
@@ -17,6 +17,7 @@ from cryptoviz.settings import Settings
 __all__ = [
     "DECIMAL_TEXT",
     "PRICES_SPEC",
+    "QUOTES_SPEC",
     "RAW_SPEC",
     "TRADES_SPEC",
     "TRADE_GAPS_SPEC",
@@ -160,7 +161,17 @@ TRADES_SPEC = _spec(
 )
 TRADE_GAPS_SPEC = _spec("trade_gaps", TRADE_GAPS, version=None, stats=("opened_ts", "venue_symbol", "kafka_offset"), time="opened_ts", unit="us")
 VENUE_CANDLES_SPEC = _spec("venue_candles", VENUE_CANDLES, version=None, stats=("ts", "venue_symbol", "kafka_offset"), time="ts", unit="us")
-_SPECS = {spec.table: spec for spec in (PRICES_SPEC, RAW_SPEC, TRADES_SPEC, TRADE_GAPS_SPEC, VENUE_CANDLES_SPEC)}
+QUOTES_SPEC = _spec(
+    "quotes",
+    QUOTES,
+    version=None,
+    stats=("ts", "venue_symbol", "kafka_offset"),
+    time="ts",
+    times=("venue_ts", "ingest_ts"),
+    unit="us",
+    positive=("bid", "bid_size", "ask", "ask_size"),
+)
+_SPECS = {spec.table: spec for spec in (PRICES_SPEC, RAW_SPEC, TRADES_SPEC, TRADE_GAPS_SPEC, VENUE_CANDLES_SPEC, QUOTES_SPEC)}
 
 
 def topic_specs(settings: Settings) -> dict[str, RecordSpec]:

@@ -14,23 +14,23 @@ import pyarrow.fs as pafs
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import Part, short_topic_id
-from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW, TRADES, VENUE_CANDLES, file_schema
+from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, QUOTES, RAW, TRADES, VENUE_CANDLES, file_schema
 from cryptoviz.records import event_id
 from cryptoviz.settings import Settings
 from cryptoviz.trades.record import Trade
 from spark_jobs.tables.parquet import WrittenPart, encode, split_days, statistics
-from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, TRADES_SPEC, VENUE_CANDLES_SPEC
+from spark_jobs.tables.record_spec import PRICES_SPEC, QUOTES_SPEC, RAW_SPEC, TRADES_SPEC, VENUE_CANDLES_SPEC
 from spark_jobs.tables.table_log import TableLog
 from tests.support.lake_readers import by_delta, by_folder
 
 TOPIC = "6c1f4ac0-8a4b-4c6d-9a51-0f2e3d4c5b6a"
 ASSETS = tuple(asset.asset_id for asset in DEFAULT_ASSETS)
-SCHEMAS = {"prices": PRICES, "raw": RAW, "dead_letters": DEAD_LETTERS, "trades": TRADES, "venue_candles": VENUE_CANDLES}
+SCHEMAS = {"prices": PRICES, "raw": RAW, "dead_letters": DEAD_LETTERS, "trades": TRADES, "venue_candles": VENUE_CANDLES, "quotes": QUOTES}
 STATS = {
     "prices": PRICES_SPEC.stats_columns, "raw": RAW_SPEC.stats_columns, "dead_letters": ("kafka_ts", "kafka_offset"),
-    "trades": TRADES_SPEC.stats_columns, "venue_candles": VENUE_CANDLES_SPEC.stats_columns,
+    "trades": TRADES_SPEC.stats_columns, "venue_candles": VENUE_CANDLES_SPEC.stats_columns, "quotes": QUOTES_SPEC.stats_columns,
 }  # fmt: skip
-TIMES = {"prices": "tick_ts", "raw": "tick_ts", "dead_letters": "kafka_ts", "trades": "ts", "venue_candles": "ts"}
+TIMES = {"prices": "tick_ts", "raw": "tick_ts", "dead_letters": "kafka_ts", "trades": "ts", "venue_candles": "ts", "quotes": "ts"}
 TIME = pa.timestamp("us", tz="UTC")
 
 

@@ -30,7 +30,7 @@ PATHS = {"kraken": "/v2"}
 def stream_settings(base: Settings, home: Path, market: ReplayMarket, venues: Iterable[str], **streams: Any) -> Settings:
     """Settings with separate topics on the engines of `base`, and the venues at the market."""
     run = uuid.uuid4().hex[:8]
-    names = ("raw_topic", "stream_topic", "trades_topic", "trade_gaps_topic", "venue_candles_topic")
+    names = ("raw_topic", "stream_topic", "trades_topic", "trade_gaps_topic", "venue_candles_topic", "quotes_topic")
     kafka = base.kafka.access() | {name: f"{name}-{run}" for name in names}
     settings = load_settings(home=home, kafka=kafka, redis={"url": base.redis.url}, **venue_sections(market, venues, **streams))
     TopicAdmin(settings.kafka, settings.stream_topics).ensure_topics({})

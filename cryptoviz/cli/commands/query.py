@@ -28,7 +28,7 @@ def query(
         str,
         typer.Argument(
             help="A SELECT over prices, raw, dead_letters, gaps, candles_1m (5m, 1h, 1d); of trade streams: trades, trade_gaps, trade_candles_1m"
-            " (1s, 5m, 15m, 1h, 4h, 1d), candle_checks."
+            " (1s, 5m, 15m, 1h, 4h, 1d), candle_checks, quotes."
         ),
     ],
     form: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from cryptoviz.lake.identity import identities, identity_of, last_part
-from cryptoviz.lake.schema import IDENTITY, IDENTITY_COLUMNS, PRICES, TRADE_GAPS, TRADES
+from cryptoviz.lake.schema import IDENTITY, IDENTITY_COLUMNS, PRICES, QUOTES, TRADE_GAPS, TRADES
 from tests.support.trades import trade
 
 
@@ -22,5 +22,5 @@ def test_other_tables_have_one_column() -> None:
     assert identities(pa.table({"event_id": ["a", "b"]}), "prices") == ["a", "b"]
     assert (identity_of({"event_id": "a"}, "prices"), last_part("a")) == ("a", "a")
     assert IDENTITY_COLUMNS.keys() == IDENTITY.keys()
-    for table, schema in (("prices", PRICES), ("trades", TRADES), ("trade_gaps", TRADE_GAPS)):
+    for table, schema in (("prices", PRICES), ("trades", TRADES), ("trade_gaps", TRADE_GAPS), ("quotes", QUOTES)):
         assert {*IDENTITY_COLUMNS[table]} <= {*schema.names}

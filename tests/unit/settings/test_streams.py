@@ -36,6 +36,16 @@ def test_with_venues_the_lake_reads_their_topics(tmp_path: Path) -> None:
         "crypto-venue-candles": "venue_candles",
     }  # fmt: skip
     assert streams_of(settings) == ["stream/binance", "stream/binance-2", "stream/kraken", "stream/kraken-2"]
+    assert not settings.streams.quotes
+
+
+def test_quotes_have_a_topic_and_a_table_while_both_are_on(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path, streams=ON | {"quote_s": 1})
+    assert settings.stream_topics == {"crypto-trades": 1, "crypto-trade-gaps": 1, "crypto-venue-candles": 1, "crypto-quotes": 1}
+    assert topic_specs(settings)["crypto-quotes"].table == "quotes"
+    alone = load_settings(home=tmp_path, streams={"quote_s": 1})
+    assert alone.stream_topics == {}
+    assert "crypto-quotes" not in topic_specs(alone)
 
 
 def test_the_demo_streams_from_the_replay_market(tmp_path: Path) -> None:
@@ -54,6 +64,7 @@ def test_the_demo_streams_from_the_replay_market(tmp_path: Path) -> None:
         ({"venues": ["binanc"]}, "CRYPTOVIZ_STREAMS__VENUES contains 'binanc' (did you mean binance?): valid are binance, kraken, coinbase"),
         ({"venues": ["kraken", "kraken"]}, "CRYPTOVIZ_STREAMS__VENUES contains 'kraken' more than once"),
         ({"venue": {"mtgox": {}}}, "CRYPTOVIZ_STREAMS__VENUE contains 'mtgox'"),
+        (ON | {"quote_s": 0.05}, "valid are 0, and 0.1 or more"),
         (ON | {"shards": 3}, "CRYPTOVIZ_STREAMS__SHARDS is 3, and binance has 2 of the coins"),
         (ON | {"venue": {"kraken": {"stream_url": "https://ws.kraken.com"}}}, "valid is ws://host:port/path or wss://host:port/path"),
     ],
