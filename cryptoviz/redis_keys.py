@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["ALERTS_KEY", "DESIRED_KEY", "LATEST_KEY", "LATEST_TICK_KEY", "LIMIT_KEY", "OWNER_KEY", "PROTECTION_KEY", "QUOTA_KEY", "of_namespace"]
+__all__ = [
+    "ALERTS_KEY", "DESIRED_KEY", "LATEST_KEY", "LATEST_TICK_KEY", "LIMIT_KEY", "OWNER_KEY", "PROTECTION_KEY", "QUOTA_KEY", "of_namespace",
+    "quote_key",
+]  # fmt: skip
 
 LATEST_KEY = "cryptoviz:latest"
 """Hash: asset id -> unified record as JSON. Written by the collector, read by the dashboard."""
@@ -21,6 +24,14 @@ OWNER_KEY = "cryptoviz:control:{namespace}:owner"
 
 ALERTS_KEY = "cryptoviz:alerts:{namespace}:{part}"
 """Alert rules of this Ray namespace, their states, firings and queues (`cryptoviz.alerts.store`). Written by commands and the dashboard."""
+
+
+_QUOTE_KEY = "cryptoviz:quote:{namespace}:{venue}:{symbol}"
+
+
+def quote_key(namespace: str, venue: str, symbol: str) -> str:
+    """String: the last quote of an instrument (`cryptoviz.trades.quote`) as JSON. Written by streams, read by the dashboard. Expires."""
+    return _QUOTE_KEY.format(namespace=namespace, venue=venue, symbol=symbol)
 
 
 def of_namespace(key: str, namespace: str) -> str:

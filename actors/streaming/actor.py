@@ -18,6 +18,9 @@ from actors.streaming.candle_sampler import CandleSampler
 from actors.streaming.connection import Connection
 from actors.streaming.core import TRANSACTION_TRADES, InstrumentFeed, StreamCore
 from actors.streaming.lane import Lane, LaneRules
+from actors.streaming.publisher_events import PublisherEventsInLoop
+from actors.streaming.quote_sampler import QuoteSampler
+from actors.streaming.quote_snapshot import QuoteSnapshot
 from actors.streaming.recovery import committed_states
 from actors.streaming.refill import MAX_WAIT_S, Refiller
 from actors.streaming.socket import OpenSocket, open_socket
@@ -30,10 +33,10 @@ from cryptoviz.security.tls import trust
 from cryptoviz.settings import KafkaSettings, Settings
 from cryptoviz.telemetry.log_files import log_to_file
 from cryptoviz.venues.base import StreamVenue
-from cryptoviz.venues.events import Heartbeat, Trades
+from cryptoviz.venues.events import Acked, Heartbeat, Quote, Trades
 from cryptoviz.venues.events import Refused as SymbolRefused
 from cryptoviz.venues.registry import venue_of
-from cryptoviz.venues.spec import Instrument
+from cryptoviz.venues.spec import Channel, Instrument
 
 __all__ = ["StreamActor", "instruments_of", "transactional_id"]
 
@@ -63,32 +66,6 @@ def transactional_id(kafka: KafkaSettings, venue: str, shard: int) -> str:
     return producer_id(f"stream-{venue}-{shard}", kafka.trades_topic)
 
 
-class _InLoop:
-    """`PublisherEvents`: forwards the publisher's events from its thread to the event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, actor: StreamActor) -> None:
-        self._loop = loop
-        self._actor = actor
-
-    def published(self, transaction: KafkaTransaction) -> None:
-        self._call(self._actor.acknowledged, transaction, time.monotonic())
-
-    def refused(self, transaction: KafkaTransaction, refused: Refused) -> None:
-        del transaction
-        self._call(self._actor.record_refused, refused)
-
-    def dropped(self, transaction: KafkaTransaction) -> None:
-        """Never: the gate closes long before the queue is full."""
-
-    def connected(self, last_tick_ts: int | None) -> None:
-        del last_tick_ts
-        self._call(self._actor.kafka_connected)
-
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *arguments)
-
-
 class StreamActor:
     """A component (see `cryptoviz.components.ComponentActor`); its Ray name is `stream/<venue>`, of further shards `stream/<venue>-<n>`.
 
@@ -107,6 +84,8 @@ class StreamActor:
         self._core: StreamCore | None = None
         self._publisher: Publisher | None = None
         self._refiller: Refiller | None = None
+        self._quotes = QuoteSampler(venue, (), "", self._clock)
+        self._snapshot = QuoteSnapshot(settings.redis, settings.ray.namespace, self._clock)
         self._protection: ProviderProtection | None = None
         self._lanes: Sequence[Lane] = ()
         self._gate = asyncio.Event()
@@ -130,14 +109,17 @@ class StreamActor:
         self._gate.set()
         self._ready.clear()
         self._offered = self._acknowledged = 0
-        self._core = StreamCore(venue.spec, instruments_of(venue, settings, self._shard), self._clock, utc_us)
-        kafka = settings.kafka
+        instruments, kafka = instruments_of(venue, settings, self._shard), settings.kafka
+        self._core = StreamCore(venue.spec, instruments, self._clock, utc_us)
+        quoted = instruments if settings.streams.quotes and Channel.QUOTES in venue.spec.channels else ()
+        self._quotes = QuoteSampler(self._name, quoted, kafka.quotes_topic, self._clock)
+        self._snapshot = QuoteSnapshot(settings.redis, settings.ray.namespace, self._clock)
         transport = KafkaTransport(
             kafka, kafka.trades_topic, transactional_id(kafka, self._name, self._shard), PublishedTransactions(),
-            audit_topic=kafka.trade_gaps_topic, also=(kafka.venue_candles_topic,),
+            audit_topic=kafka.trade_gaps_topic, also=(kafka.venue_candles_topic, *((kafka.quotes_topic,) if quoted else ())),
         )  # fmt: skip
         # Without a limit of its own: the gate bounds it by trades, and nothing may be dropped.
-        self._publisher = Publisher(component, transport, 2**31, _InLoop(asyncio.get_running_loop(), self), together=_TOGETHER)
+        self._publisher = Publisher(component, transport, 2**31, PublisherEventsInLoop(asyncio.get_running_loop(), self), together=_TOGETHER)
         self._publisher.start()
         self._main = asyncio.get_running_loop().create_task(self._run(venue, self._core), name=component)
 
@@ -180,6 +162,9 @@ class StreamActor:
                     tasks.create_task(lane.run())
                 tasks.create_task(refiller.run())
                 tasks.create_task(self._flush_often())
+                if self._quotes.on:
+                    tasks.create_task(self._record_quotes(core))
+                    tasks.create_task(self._snapshot.run())
         finally:
             await refiller.aclose()
 
@@ -206,7 +191,9 @@ class StreamActor:
         assert self._venue is not None  # noqa: S101 - set by `start`
         address = self._settings.streams.venue.get(self._name)
         url = str(address.stream_url) if address else ""
-        return Connection(self._venue, instruments, url, self._open_socket(), self, self._clock, utc_us, self._settings.streams.connect_timeout_s)
+        channels = (Channel.TRADES, Channel.QUOTES) if self._quotes.on else (Channel.TRADES,)
+        timeout_s = self._settings.streams.connect_timeout_s
+        return Connection(self._venue, instruments, url, self._open_socket(), self, self._clock, utc_us, timeout_s, channels)
 
     def _open_socket(self) -> OpenSocket:
         return partial(open_socket, trust=trust(self._settings.network.ca_file))
@@ -219,22 +206,30 @@ class StreamActor:
             if self._core.pending >= TRANSACTION_TRADES:
                 self._flush()
 
+    def quote(self, event: Quote) -> None:
+        self._quotes.take(event)
+
     def heartbeat(self, event: Heartbeat) -> None:
         if self._core is not None:
             self._core.beat(event)
 
-    def acked(self, symbol: str) -> None:
-        if (feed := self._feed(symbol)) is not None:
+    def acked(self, event: Acked) -> None:
+        if event.channel == Channel.QUOTES:
+            self._quotes.acked(event.symbol)
+        elif (feed := self._feed(event.symbol)) is not None:
             feed.acked, feed.refusal = True, ""
 
     def refused(self, event: SymbolRefused) -> None:
-        log.error("symbol_refused", venue=self._name, symbol=event.symbol, reason=event.reason[:200])
-        if (feed := self._feed(event.symbol)) is not None:
+        log.error("symbol_refused", venue=self._name, symbol=event.symbol, channel=event.channel, reason=event.reason[:200])
+        if event.channel == Channel.QUOTES:
+            self._quotes.refused(event)
+        elif (feed := self._feed(event.symbol)) is not None:
             feed.acked, feed.refusal = False, event.reason[:200] or "refused"
 
     def bad_frame(self, error: FrameError) -> None:
         self._bad_frames += 1
-        log.warning("bad_frame", venue=self._name, reason=error.message)
+        if error.reason != "quote" or self._quotes.bad():
+            log.warning("bad_frame", venue=self._name, reason=error.message)
 
     def ended(self, connection: Connection) -> None:
         del connection
@@ -250,6 +245,7 @@ class StreamActor:
 
     def acknowledged(self, transaction: KafkaTransaction, at_s: float) -> None:
         """Kafka has the transaction."""
+        self._quotes.acknowledged(transaction)
         self._acknowledged += len(transaction.messages)
         began = [self._since.pop(identity) for identity in (*transaction.merged, transaction.identity) if identity in self._since]
         if began:
@@ -259,6 +255,7 @@ class StreamActor:
     def record_refused(self, refused: Refused) -> None:
         """Kafka refuses a record permanently; the publisher has logged it. Of a change of a gap nothing waits."""
         self._records_refused += 1
+        self._quotes.lost(refused.message)
         if refused.message.value.startswith(b'{"trade_key"'):
             self._acknowledged += 1
 
@@ -273,6 +270,13 @@ class StreamActor:
             if self._publisher is not None and self._publisher.stats.queue < _WAITING:
                 self._flush()
             self._check_gate()
+
+    async def _record_quotes(self, core: StreamCore) -> None:
+        while True:
+            await self._clock.sleep(self._settings.streams.quote_s)
+            records = self._quotes.sample()
+            core.record(self._quotes.messages(records))
+            self._snapshot.put(records)
 
     def _flush(self) -> None:
         core, publisher = self._core, self._publisher
@@ -315,6 +319,7 @@ class StreamActor:
 
     def _problems(self, core: StreamCore, publisher: Publisher) -> list[str]:
         found = [f"{feed.instrument.symbol} is refused: {feed.refusal}" for feed in core.feeds.values() if feed.refusal]
+        found += self._quotes.problems()
         for lane in self._lanes:
             if lane.current is not None and lane.current.unacked:
                 found.append(f"not acknowledged: {', '.join(lane.current.unacked[:5])}")
@@ -359,6 +364,8 @@ class StreamActor:
         }
         if self._latency_ms is not None:
             metrics["publish_latency_ms"] = self._latency_ms
+        if self._quotes.on:
+            metrics |= self._quotes.metrics() | {"quote_snapshot_failures_total": float(self._snapshot.failures_total)}
         for feed in core.feeds.values():
             if feed.data_s is not None:
                 metrics[f"data_age_s{PER_INSTRUMENT}{feed.instrument.symbol}"] = round(now - feed.data_s, 1)

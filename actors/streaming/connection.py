@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from cryptoviz.clock import Clock
 from cryptoviz.errors import FrameError
 from cryptoviz.log import get_logger
 from cryptoviz.venues.base import StreamSession, StreamVenue
-from cryptoviz.venues.events import Acked, Announced, Announcement, Heartbeat, Refused, Trades
+from cryptoviz.venues.events import Acked, Announced, Announcement, Heartbeat, Quote, Refused, Trades
 from cryptoviz.venues.spec import Channel, Instrument
 
 __all__ = ["Connection", "Listener"]
@@ -33,14 +33,17 @@ class Listener(Protocol):
     def trades(self, event: Trades) -> None:
         """Trades of a frame."""
 
+    def quote(self, event: Quote) -> None:
+        """A best bid and ask. It proves nothing about trades."""
+
     def heartbeat(self, event: Heartbeat) -> None:
         """The venue says that the connection lives, perhaps with the number of a symbol's last trade."""
 
-    def acked(self, symbol: str) -> None:
-        """The venue accepted the subscription to the symbol's trades."""
+    def acked(self, event: Acked) -> None:
+        """The venue accepted the subscription of a symbol to a channel."""
 
     def refused(self, event: Refused) -> None:
-        """The venue refuses a symbol."""
+        """The venue refuses a symbol, for a channel or as a whole."""
 
     def bad_frame(self, error: FrameError) -> None:
         """A frame is not as documented; its trades become a gap."""
@@ -71,7 +74,9 @@ class Connection:
         clock: Clock,
         now_us: Callable[[], int],
         open_timeout_s: float,
+        channels: Collection[Channel] = (Channel.TRADES,),
     ) -> None:
+        """`channels`: requested, and acknowledged each. It is ready when the trades are."""
         self.id = uuid.uuid4().hex[:12]
         self.state = ConnectionState.OPENING
         self.failure = ""
@@ -84,8 +89,9 @@ class Connection:
         self.leave = asyncio.Event()
         """The venue announced that it will end the connection: a successor is needed."""
         self.unacked: tuple[str, ...] = ()
+        """Symbols that were not acknowledged in time, with the channel if it is not that of trades."""
         self._venue = venue
-        self._session: StreamSession = venue.session(instruments, {Channel.TRADES}, self.id)
+        self._session: StreamSession = venue.session(instruments, channels, self.id)
         self._url = url
         self._open_socket = open_socket
         self._listener = listener
@@ -146,7 +152,7 @@ class Connection:
             await socket.send(text)
             await self._clock.sleep(1.0 / self._venue.spec.limits.messages_per_s)
         await self._clock.sleep(ACK_S * 2 / 3)
-        self.unacked = tuple(sorted({symbol for symbol, _ in self._session.unacked}))
+        self.unacked = tuple(sorted(symbol if channel == Channel.TRADES else f"{symbol} {channel}" for symbol, channel in self._session.unacked))
         if self.unacked:
             log.warning("not_acknowledged", venue=self._venue.spec.name, symbols=",".join(self.unacked[:20]))
             self.ready.set()
@@ -172,8 +178,10 @@ class Connection:
             try:
                 events = self._session.parse(frame, self._now_us())
             except FrameError as error:
-                bad += 1
                 self._listener.bad_frame(error)
+                if error.reason == "quote":  # a venue whose book is odd still sends trades
+                    continue
+                bad += 1
                 if bad >= _BAD_FRAMES:
                     raise SocketClosed(f"{bad} frames in a row are not as documented: {error.message}") from None
                 continue
@@ -186,10 +194,12 @@ class Connection:
                     self._other(event)
 
     def _other(self, event: object) -> None:
-        if isinstance(event, Heartbeat):
+        if isinstance(event, Quote):
+            self._listener.quote(event)
+        elif isinstance(event, Heartbeat):
             self._listener.heartbeat(event)
         elif isinstance(event, Acked):
-            self._listener.acked(event.symbol)
+            self._listener.acked(event)
             self._check_ready()
         elif isinstance(event, Refused):
             self._listener.refused(event)
@@ -200,7 +210,8 @@ class Connection:
                 self.leave.set()
 
     def _check_ready(self) -> None:
-        if not self._session.unacked and self.state is ConnectionState.SUBSCRIBING:
+        waits = any(channel == Channel.TRADES for _, channel in self._session.unacked)
+        if not waits and self.state is ConnectionState.SUBSCRIBING:
             self.state = ConnectionState.READY
             self.ready.set()
 

@@ -78,6 +78,13 @@ HELP: dict[ComponentKind, dict[str, str]] = {
         "publish_failures_total": "Failed transactions; each is repeated.",
         "publish_latency_ms": "Time from the arrival of the oldest trade of the last transaction to the broker's acknowledgement.",
         "data_age_s": "Time since the last trade of the instrument.",
+        "spread_bps": "Spread of the instrument's newest quote, in hundredths of a percent.",
+        "quotes_acked": "Instruments whose subscription to quotes the venue has acknowledged.",
+        "quote_frames_total": "Quotes received.",
+        "bad_quotes_total": "Quotes refused, because they are zero or crossed.",
+        "quotes_recorded_total": "Quotes that Kafka has acknowledged.",
+        "quotes_skipped_total": "Changed quotes that were left out of a sample because Kafka did not keep up.",
+        "quote_snapshot_failures_total": "Writes of quotes to Redis that failed; each is repeated.",
     },
     ComponentKind.COLLECTOR: {
         "results_total": "Poll results received.",
