@@ -175,6 +175,10 @@ class Tape:
         """The price of a second, in steps."""
         return int(self._of(second).prices[second % CANDLE_S])
 
+    def bought(self, second: int) -> bool:
+        """Whether it is buyers who take in a second."""
+        return bool(self._of(second).buys[second % CANDLE_S])
+
     def candle(self, first_s: int, end_s: int) -> TradeCandle:
         """The trades from a second to another, exclusive; from the anchor on."""
         first_id, last_id = self.counts.last_id_before(first_s) + 1, self.counts.last_id_before(end_s)

@@ -155,7 +155,8 @@ def _heartbeat(symbol: str, update: Update) -> str:
 
 
 def _ticker(symbol: str, trade: Trade, update: Update) -> str:
-    steps, (bid, bid_size, ask, ask_size) = update.instrument.steps, update.best
+    # of the trade's second, which can be before that of the update
+    steps, (bid, bid_size, ask, ask_size) = update.instrument.steps, update.best_at(trade.time_us // 1_000_000)
     opened, high, low, volume = update.day()
     digits = steps.price
     return _json(

@@ -18,6 +18,7 @@ from market.trade_book import Instrument
 __all__ = ["Frame", "Hub", "Key", "StreamProtocol", "Update", "iso_us", "load"]
 
 _SECOND_US = 1_000_000
+SPREAD_STEPS = 2
 
 
 class Key(NamedTuple):
@@ -71,9 +72,16 @@ class Update:
 
     @property
     def best(self) -> tuple[int, int, int, int]:
-        """Best bid and ask with simulated sizes, in steps: a step below and above the price of the second."""
-        price, unit = self.instrument.tape.price(self.now_s), 10**self.instrument.steps.size
-        return price - 1, unit // 10 + self.now_s * 7_919 % unit, price + 1, unit // 10 + self.now_s * 104_729 % unit
+        """As `best_at`, of this second."""
+        return self.best_at(self.now_s)
+
+    def best_at(self, second: int) -> tuple[int, int, int, int]:
+        """Best bid and ask with simulated sizes, in steps: buyers take at the ask and sellers at the bid, at the price of the second's trades."""
+        tape, unit = self.instrument.tape, 10**self.instrument.steps.size
+        least = max(1, unit // 10)
+        price = tape.price(second)
+        bid, ask = (max(1, price - SPREAD_STEPS), price) if tape.bought(second) else (price, price + SPREAD_STEPS)
+        return bid, least + second * 7_919 % unit, ask, least + second * 104_729 % unit
 
 
 class Hub(ABC):

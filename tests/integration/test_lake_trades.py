@@ -38,7 +38,7 @@ class Rig:
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     base = lake_settings(tmp_path_factory.mktemp("trades"), close_after_s=0, quiet_s=0)
-    settings = base.model_copy(update={"streams": base.streams.model_copy(update={"venues": ("binance",)})})
+    settings = base.model_copy(update={"streams": base.streams.model_copy(update={"venues": ("binance",), "quote_s": 1.0})})
     with engines(settings), ray_cluster() as ray:
         Feed(settings).tick(TICK)
         publish(settings, trade_values(TRADES))
@@ -48,8 +48,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         host.stop()
 
 
-def publish(settings: Settings, trades: list[tuple[bytes, bytes]], changes: tuple[bytes, ...] = ()) -> None:
-    """One transaction of trades and changes of gaps."""
+def publish(settings: Settings, trades: list[tuple[bytes, bytes]], changes: tuple[bytes, ...] = (), quotes: tuple[bytes, ...] = ()) -> None:
+    """One transaction of trades, changes of gaps, and quotes."""
     out = producer(settings.kafka, {"transactional.id": "trades-test", "linger.ms": 1})
     out.init_transactions(30)
     out.begin_transaction()
@@ -57,6 +57,8 @@ def publish(settings: Settings, trades: list[tuple[bytes, bytes]], changes: tupl
         out.produce(settings.kafka.trades_topic, value, key=key)
     for value in changes:
         out.produce(settings.kafka.trade_gaps_topic, value, key=b"binance:BTCUSDT")
+    for value in quotes:
+        out.produce(settings.kafka.quotes_topic, value, key=b"binance:BTCUSDT")
     out.commit_transaction(30)
 
 
@@ -92,6 +94,36 @@ def test_a_gap_has_its_newest_state_and_its_history(rig: Rig) -> None:
     lake = Lake(rig.settings)
     assert {row["gap_id"]: row["state"] for row in lake.trade_gaps().arrow().to_pylist()} == {"g1": "refilled", "g2": "open"}
     assert lake.trade_gaps(changes=True, columns=["state"]).arrow().column("state").to_pylist() == ["open", "open", "refilled"]
+
+
+def quote(number: int, **changes: str) -> bytes:
+    at_us = trade(number)["ingest_ts"]
+    fields = {
+        "quote_id": f"a-{number:x}", "venue": "binance", "venue_symbol": "BTCUSDT", "asset_id": "bitcoin", "quote_currency": "USDT",
+        "bid": f"{37_000 + number}.10000000", "bid_size": "0.00000001", "ask": f"{37_000 + number}.11", "ask_size": "2", "venue_ts": None,
+        "ingest_ts": at_us,
+    }  # fmt: skip
+    return json.dumps(fields | changes).encode() + b"\n"
+
+
+def test_quotes_are_in_the_lake_exactly_and_readers_return_them(rig: Rig) -> None:
+    publish(rig.settings, [], quotes=tuple(quote(number) for number in range(1, 31)))
+    report = caught_up(rig.settings)
+    assert report.ok, report.to_text()
+    rows = {(one.table, one.reader): one.rows for one in report.comparisons}
+    assert rows["quotes", "delta"] == rows["quotes", "plain"] == 30
+    lake = Lake(rig.settings)
+    start = datetime.fromtimestamp(trade(11)["ingest_ts"] / 1e6, UTC)
+    found = lake.quotes("BTC", start=start, symbols="BTCUSDT", columns=["bid", "bid_size", "ask", "ts", "venue_ts"]).arrow().to_pylist()
+    assert len(found) == 20
+    assert found[0] == {
+        "bid": Decimal("37011.1"), "bid_size": Decimal("0.00000001"), "ask": Decimal("37011.11"), "ts": start, "venue_ts": None,
+    }  # fmt: skip
+    assert lake.query("SELECT max(ask - bid) AS spread FROM quotes").arrow().to_pylist() == [{"spread": Decimal("0.01")}]
+    assert lake.quotes("ETH").arrow().num_rows == 0
+    result = run_round(RoundContext(rig.settings, rig.settings.home / "scratch", ("quotes",), lambda: datetime.now(UTC)), STEPS)
+    assert not result.failures
+    assert by_delta(rig.settings, "quotes").num_rows == by_folder(rig.settings, "quotes").num_rows == 30
 
 
 def test_a_trade_that_is_not_exact_is_a_dead_letter(rig: Rig) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import redis
 
 from actors.streaming.actor import StreamActor
+from cryptoviz.redis_keys import quote_key
 from cryptoviz.settings import Settings
+from cryptoviz.trades.quote import QUOTE_KEEP_S, QuoteRecord
 from tests.support.streams import StreamRig, stream_rig
+from tests.support.topics import read_all
 from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -34,6 +41,69 @@ async def published(actor: StreamActor, more: int, *, complete: bool = True) -> 
         return metrics["gaps_open"] == 0 or not complete
 
     await eventually_async(enough, 40)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_the_quotes_of_a_venue_are_recorded_and_fit_its_trades(base: Settings, tmp_path: Path, venue: str) -> None:
+    async with stream_rig(base, tmp_path, (venue,), quote_s=0.5, instruments=("BTC", "ETH")) as rig:
+        actor = rig.actor(venue)
+        await actor.start()
+        try:
+            await published(actor, 100)
+
+            async def recorded() -> bool:
+                return (await actor.probe()).metrics["quotes_recorded_total"] >= 8
+
+            await eventually_async(recorded, 30)
+            probe = await actor.probe()
+            stored, ends_s = await asyncio.to_thread(in_redis, rig.settings, venue)
+        finally:
+            await actor.stop()
+        assert (probe.healthy, probe.degraded) == (True, False), probe.message
+        assert (probe.metrics["quotes_acked"], probe.metrics["bad_quotes_total"]) == (2.0, 0.0)
+        assert probe.metrics[f"spread_bps@{SYMBOLS[venue]}"] > 0
+        quotes = [QuoteRecord.from_json(value) for value in await asyncio.to_thread(read_all, rig.settings, rig.settings.kafka.quotes_topic)]
+        own = [one for one in quotes if one.venue_symbol == SYMBOLS[venue]]
+        assert {one.venue_symbol for one in quotes} == {SYMBOLS[venue], SYMBOLS[venue].replace("BTC", "ETH")}
+        assert len({(one.venue_symbol, one.quote_id) for one in quotes}) == len(quotes)
+        amounts = [(one.bid, one.bid_size, one.ask, one.ask_size) for one in own]
+        assert all(before != after for before, after in pairwise(amounts))
+        taken = {(Decimal(row["price"]), row["side"]) for row in await rig.in_kafka(venue, SYMBOLS[venue])}
+        # the first and the last may be of a second whose trades came before the start or after the stop
+        assert all({(Decimal(one.ask), "buy"), (Decimal(one.bid), "sell")} & taken for one in own[1:-1])
+        assert stored in own
+        assert 0 < ends_s <= QUOTE_KEEP_S
+        await rig.check_complete(venue, SYMBOLS[venue], 20)
+
+
+def in_redis(settings: Settings, venue: str) -> tuple[QuoteRecord, int]:
+    """The last quote, and after how many seconds it is forgotten."""
+    client = redis.Redis.from_url(**settings.redis.connection(5.0))
+    key = quote_key(settings.ray.namespace, venue, SYMBOLS[venue])
+    value, ends_s = client.get(key), client.ttl(key)
+    client.close()
+    assert isinstance(value, bytes)
+    assert isinstance(ends_s, int)
+    return QuoteRecord.from_json(value), ends_s
+
+
+async def test_quotes_do_not_keep_a_connection_whose_trades_have_stopped(base: Settings, tmp_path: Path) -> None:
+    async with stream_rig(base, tmp_path, ("kraken",), quote_s=0.5, silent_s=3.0) as rig:
+        actor = rig.actor("kraken")
+        await actor.start()
+        try:
+            await published(actor, 10)
+            await rig.fault("kraken", "trade_rate", per_s=0)  # quotes go on
+            before = (await actor.probe()).metrics["quote_frames_total"]
+
+            async def replaced() -> bool:
+                return (await actor.probe()).metrics["reconnects_total"] >= 1
+
+            await eventually_async(replaced, 30)
+            frames = (await actor.probe()).metrics["quote_frames_total"]
+        finally:
+            await actor.stop()
+        assert frames > before
 
 
 @pytest.mark.parametrize("venue", VENUES)

@@ -23,6 +23,7 @@ from cryptoviz.settings import Settings
 __all__ = ["CandleChecks", "checks_of", "register", "stream_json", "streams_view"]
 
 _AGE = f"data_age_s{PER_INSTRUMENT}"
+_SPREAD = f"spread_bps{PER_INSTRUMENT}"
 _SHOWN = ("trades_total", "trades_per_s", "gaps_open", "missing_trades", "refilled_total", "duplicates_dropped_total", "reconnects_total")
 _CHECKED = timedelta(days=1)
 _OFF = "No trade streams: set CRYPTOVIZ_STREAMS__VENUES, for example to binance,kraken,coinbase, and start the pipeline again."
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def streams(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
-    """Show every trade stream: connection, instruments, trades, gaps, refills; and candles compared with the venue's."""
+    """Show every trade stream: connection, instruments, trades, gaps, refills, spreads; and candles compared with the venue's."""
     settings = running_settings()
     with control_client(settings) as client:
         rows = [one for one in client.list().components if one.kind is ComponentKind.STREAM]
@@ -80,14 +81,15 @@ def checks_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, CandleChecks]:
 
 
 def stream_json(row: ComponentStatus) -> dict[str, Any]:
-    """A stream as JSON: its metrics, and the age of the newest trade by instrument."""
+    """A stream as JSON: its metrics, and by instrument the age of the newest trade and the spread, in hundredths of a percent."""
     return {
         "name": row.name,
         "state": str(row.state),
         "message": row.message,
         "restarts": row.restarts,
         "metrics": {name: value for name, value in row.metrics.items() if PER_INSTRUMENT not in name},
-        "data_age_s": dict(_ages(row)),
+        "data_age_s": dict(_by_instrument(row, _AGE)),
+        "spread_bps": dict(_by_instrument(row, _SPREAD)),
     }
 
 
@@ -109,9 +111,12 @@ def streams_view(rows: Sequence[ComponentStatus], checks: Mapping[str, CandleChe
             f"{of.get('instruments_acked', 0):.0f} of {of.get('instruments', 0):.0f}" if "instruments" in of else "",
             *(f"{of[name]:,.0f}" if name in of else "" for name in _SHOWN),
         )
-        ages = ", ".join(f"{symbol} {age(seconds)}" for symbol, seconds in _ages(row))
+        ages = ", ".join(f"{symbol} {age(seconds)}" for symbol, seconds in _by_instrument(row, _AGE))
         if ages:
             notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), printable(f"last trade {ages} ago")))
+        spreads = ", ".join(f"{symbol} {spread:.2f}" for symbol, spread in _by_instrument(row, _SPREAD))
+        if spreads:
+            notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), printable(f"spread, bp: {spreads}")))
         if row.message and row.state is not ComponentState.RUNNING:
             notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), printable(row.message)))
     for venue, one in (checks or {}).items():
@@ -120,7 +125,7 @@ def streams_view(rows: Sequence[ComponentStatus], checks: Mapping[str, CandleChe
     return Group(table, *notes)
 
 
-def _ages(row: ComponentStatus) -> Iterator[tuple[str, float]]:
+def _by_instrument(row: ComponentStatus, prefix: str) -> Iterator[tuple[str, float]]:
     for name, value in sorted(row.metrics.items()):
-        if name.startswith(_AGE):
-            yield name.removeprefix(_AGE), value
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix), value

@@ -13,6 +13,7 @@ from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus,
 METRICS = {
     "instruments": 3.0, "instruments_acked": 2.0, "trades_total": 12345.0, "trades_per_s": 41.6, "gaps_open": 1.0, "missing_trades": 7.0,
     "refilled_total": 88.0, "duplicates_dropped_total": 9.0, "reconnects_total": 2.0, "data_age_s@BTC/USD": 0.4, "data_age_s@ETH/USD": 200.0,
+    "spread_bps@BTC/USD": 0.1234, "spread_bps@ETH/USD": 12.5,
 }  # fmt: skip
 
 
@@ -31,6 +32,7 @@ def test_a_row_counts_what_arrived_and_what_is_missing() -> None:
     row = next(line for line in text.splitlines() if "DEGRADED" in line)
     assert row.split() == ["stream/kraken", "DEGRADED", "2", "of", "3", "12,345", "42", "1", "7", "88", "9", "2"]
     assert "last trade BTC/USD 0 s, ETH/USD 3 min ago" in text
+    assert "stream/kraken: spread, bp: BTC/USD 0.12, ETH/USD 12.50" in text
     assert "SOL/USD is refused" in text
 
 
@@ -38,9 +40,10 @@ def test_without_streams_the_setting_is_named() -> None:
     assert "CRYPTOVIZ_STREAMS__VENUES" in shown()
 
 
-def test_json_has_the_age_of_each_instrument_apart() -> None:
+def test_json_has_age_and_spread_of_each_instrument_apart() -> None:
     found = stream_json(stream(ComponentState.RUNNING))
     assert found["data_age_s"] == {"BTC/USD": 0.4, "ETH/USD": 200.0}
+    assert found["spread_bps"] == {"BTC/USD": 0.1234, "ETH/USD": 12.5}
     assert found["metrics"]["gaps_open"] == 1.0
     assert not any("@" in name for name in found["metrics"])
 
