@@ -24,6 +24,7 @@ from dashboard.feeds.kafka_feed import LiveFeed
 from dashboard.shared_state import ControlState, LiveState, Wakeups
 
 if TYPE_CHECKING:
+    from dashboard.feeds.quote_feed import QuoteFeed
     from dashboard.feeds.trade_feed import TradeFeed
     from dashboard.trade_state import TradeState
 
@@ -31,7 +32,7 @@ __all__ = ["AppContext"]
 
 _ACTION_WORKERS = 2  # calls take milliseconds; a second worker serves clicks while another call waits for its deadline
 
-Feed: TypeAlias = "LiveFeed | ControlFeed | AlertFeed | AlertDelivery | TradeFeed"
+Feed: TypeAlias = "LiveFeed | ControlFeed | AlertFeed | AlertDelivery | TradeFeed | QuoteFeed"
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ class AppContext:
         feeds: tuple[Feed, ...] = (alert_feed, *deliveries, LiveFeed(settings, live, clock), ControlFeed(connect, control))
         trades = trade_history = None
         if settings.streams.on:
+            from dashboard.feeds.quote_feed import QuoteFeed
             from dashboard.feeds.trade_feed import TradeFeed
             from dashboard.feeds.trade_history import TradeHistory
             from dashboard.trade_state import TradeState, instruments_of
 
             trades, trade_history = TradeState(instruments_of(settings), time.monotonic), TradeHistory(settings)
-            feeds = (*feeds, TradeFeed(settings, trades, clock))
+            quotes = (QuoteFeed(settings, trades),) if settings.streams.quotes else ()
+            feeds = (*feeds, *quotes, TradeFeed(settings, trades, clock))
         inspection = Inspection(settings, connect, wakeups.wake)
         wakeups.subscribe(lambda: inspection.trends.take(control.read()[0], clock.now_ms()))
         kept = History(history, trade_history)

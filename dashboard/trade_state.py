@@ -1,4 +1,4 @@
-"""Recent trades of each instrument: tape, rate, candles, gaps. One feed writes it, and only while a page looks at it.
+"""Recent trades of each instrument: tape, rate, candles, gaps, and the last quote. Feeds write it, and only while a page looks at it.
 
 Pages do not subscribe: each `wait` is for one change, so a page that shows something else costs nothing, and nothing queues for a slow one.
 """
@@ -16,6 +16,7 @@ from cryptoviz.trades.candles import KEEP_CANDLES, CandleBuilder
 from cryptoviz.trades.gap_change import GapChange
 from cryptoviz.trades.gap_tracker import Accepted
 from cryptoviz.trades.gaps import TradeGapState
+from cryptoviz.trades.quote import QuoteRecord
 from cryptoviz.trades.record import Trade
 from cryptoviz.venues.registry import venue_of
 from dashboard.shared_state import CONNECTING, FeedStatus
@@ -63,6 +64,7 @@ class TradeState:
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._held: dict[Instrument, _Held] = {}
+        self._quotes: dict[tuple[str, str], QuoteRecord] = {}
         self._status = FeedStatus(connected=False, message=CONNECTING)
         self._since_us = 0
         self._generation = 0
@@ -121,6 +123,15 @@ class TradeState:
             if status == self._status:
                 return
             self._status = status
+        self.wake()
+
+    def set_quotes(self, quotes: Iterable[QuoteRecord]) -> None:
+        """The last quote of each instrument that has one."""
+        found = {(one.venue, one.venue_symbol): one for one in quotes}
+        with self._lock:
+            if found == self._quotes:
+                return
+            self._quotes = found
         self.wake()
 
     def apply(self, trades: Iterable[Trade], gaps: Iterable[GapChange] = ()) -> None:
@@ -225,9 +236,9 @@ class TradeState:
         held.builder.recompute.clear()  # the lake has them
 
     def _now(self, instrument: Instrument, now_ms: int) -> InstrumentNow:
-        held = self._held.get(instrument)
+        held, quote = self._held.get(instrument), self._quotes.get((instrument.venue, instrument.symbol))
         if held is None:
-            return InstrumentNow(instrument, None, 0.0, 0, 0, 0)
+            return InstrumentNow(instrument, None, 0.0, 0, 0, 0, quote)
         now_s = now_ms // 1000
         recent = sum(count for second, count in held.arrivals if now_s - _RATE_S <= second < now_s)
         states = [(gap.state, gap.missing) for gap in held.gaps.values()]
@@ -238,4 +249,5 @@ class TradeState:
             sum(state == TradeGapState.OPEN for state, _ in states),
             sum(missing for state, missing in states if state in (TradeGapState.OPEN, TradeGapState.PERMANENT)),
             sum(state == TradeGapState.HALT for state, _ in states),
+            quote,
         )

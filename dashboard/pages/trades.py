@@ -55,7 +55,8 @@ class TradesPage(Page):
         silent_ms = round(self.session.app_context.settings.streams.silent_s * 1000)
         status = state.status
         lost = "" if status.connected or status.message == CONNECTING else state_markup("error", t("tr_lost"), status.message)
-        self.out.put("trades.instruments", lost + instrument_table(rows, self._chosen, silent_ms, t))
+        quotes = self.session.app_context.settings.streams.quotes
+        self.out.put("trades.instruments", lost + instrument_table(rows, self._chosen, silent_ms, t, quotes=quotes))
         self._put_streams()
         if self._chosen is None:
             return

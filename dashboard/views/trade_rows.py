@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.trades.gap_change import GapChange
 from cryptoviz.trades.gaps import TradeGapState
+from cryptoviz.trades.quote import QuoteRecord
 from cryptoviz.trades.record import Side, Source, Trade
 from dashboard.views.header import state_class
 from dashboard.views.markup import element, text
@@ -38,7 +39,7 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentNow:
-    """An instrument, its newest trade, trades a second, open gaps, trades missing in open and permanent ones, and halts."""
+    """An instrument, its newest trade, trades a second, open gaps, trades missing in open and permanent ones, halts, and its last quote."""
 
     instrument: Instrument
     newest: Trade | None
@@ -46,6 +47,7 @@ class InstrumentNow:
     open_gaps: int
     missing: int
     halts: int
+    quote: QuoteRecord | None = None
 
 
 def parse_instrument(name: str, known: Iterable[Instrument]) -> Instrument | None:
@@ -91,15 +93,16 @@ def _count(value: float | None) -> str:
     return format_count(value) if float(value).is_integer() else f"{value:,.1f}"
 
 
-def instrument_table(rows: Sequence[InstrumentNow], chosen: Instrument | None, silent_ms: int, t: Texts) -> str:
-    """A row for each instrument: its newest price, trades a second, age of the last trade, gaps and halts."""
-    heads = (("instrument", ""), ("price", "cv-right"), ("per_s", "cv-right"), ("age", "cv-right"), ("gaps", "cv-right"))
+def instrument_table(rows: Sequence[InstrumentNow], chosen: Instrument | None, silent_ms: int, t: Texts, *, quotes: bool = False) -> str:
+    """A row for each instrument: its newest price, its spread if `quotes` are on, trades a second, age of the last trade, gaps and halts."""
+    names = ("instrument", "price", *(("spread",) if quotes else ()), "per_s", "age", "gaps")
+    heads = [(name, "" if name == "instrument" else "cv-right") for name in names]
     head = "".join(element("th", text(t(f"tr_{name}")), classes, scope="col", title=t(f"tr_tip_{name}")) for name, classes in heads)
-    body = "".join(_instrument_row(one, chosen, silent_ms, t) for one in rows)
+    body = "".join(_instrument_row(one, chosen, silent_ms, t, quotes=quotes) for one in rows)
     return element("table", element("thead", element("tr", head)) + element("tbody", body), "cv-table cv-instruments")
 
 
-def _instrument_row(one: InstrumentNow, chosen: Instrument | None, silent_ms: int, t: Texts) -> str:
+def _instrument_row(one: InstrumentNow, chosen: Instrument | None, silent_ms: int, t: Texts, *, quotes: bool) -> str:
     instrument, newest = one.instrument, one.newest
     name = element(
         "button", text(instrument.symbol), "cv-link", type="button", data_act="instrument", data_name=instrument.name,
@@ -119,11 +122,20 @@ def _instrument_row(one: InstrumentNow, chosen: Instrument | None, silent_ms: in
     cells = (
         element("td", element("span", name + element("small", text(instrument.venue)), "cv-comp"))
         + element("td", text(price), "cv-right cv-num cv-instrument-price")
+        + (_spread_cell(one.quote) if quotes else "")
         + element("td", text(f"{one.rate:,.1f}"), "cv-right cv-num")
         + element("td", age, "cv-right")
         + element("td", " ".join(marks) or complete, "cv-right")
     )
     return element("tr", cells, "cv-chosen" if instrument == chosen else "", data_key=instrument.name, data_instrument=instrument.name)
+
+
+def _spread_cell(quote: QuoteRecord | None) -> str:
+    """In hundredths of a percent, and the two prices as the venue wrote them."""
+    if quote is None:
+        return element("td", text(UNKNOWN), "cv-right cv-num cv-spread")
+    both = element("small", text(f" {quote.bid} / {quote.ask}"), "cv-muted cv-wide-only")
+    return element("td", text(f"{quote.spread_bps:,.2f}") + both, "cv-right cv-num cv-spread")
 
 
 def gap_table(gaps: Sequence[GapChange], t: Texts) -> str:

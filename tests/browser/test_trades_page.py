@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import redis
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
 from deltalake import write_deltalake
@@ -22,7 +23,9 @@ from cryptoviz.kafka import admin_client
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.schema import PARTITION_BY, TRADES
+from cryptoviz.redis_keys import quote_key
 from cryptoviz.settings import Settings
+from cryptoviz.trades.quote import QuoteRecord
 from cryptoviz.trades.record import Trade
 from dashboard.app_context import AppContext
 from dashboard.feeds.lake_history import LakeHistory
@@ -89,7 +92,7 @@ def streamed(stack: Stack) -> Iterator[Streamed]:
     port = free_port()
     settings = base.model_copy(
         update={
-            "streams": base.streams.model_copy(update={"venues": ("binance",), "instruments": ("BTC",)}),
+            "streams": base.streams.model_copy(update={"venues": ("binance",), "instruments": ("BTC",), "quote_s": 1.0}),
             "dashboard": base.dashboard.model_copy(update={"port": port}),
         }
     )
@@ -108,10 +111,12 @@ def streamed(stack: Stack) -> Iterator[Streamed]:
         write_deltalake(
             table_address(settings.s3, "trades").uri, rows, partition_by=list(PARTITION_BY), storage_options=settings.s3.storage_options()
         )
-        feed = app_context.feeds[-1]
-        feed.start()
+        feeds = app_context.feeds[-2:]  # of quotes and trades
+        for feed in feeds:
+            feed.start()
         yield made_here
-        feed.stop()
+        for feed in feeds:
+            feed.stop()
     app_context.workers.shutdown()
     app_context.history.close()
     app_context.inspection.close()
@@ -147,6 +152,24 @@ def test_the_tape_is_the_topics_newest_trades_and_an_aborted_transaction_is_not_
     assert page.locator(".cv-stream").count() == 0, "the stack's control service has no streams"
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert seen.errors == []
+
+
+def test_the_spread_is_that_of_the_last_quote(streamed: Streamed, open_page: Opener) -> None:
+    quote = QuoteRecord(
+        quote_id="a-1", venue="binance", venue_symbol="BTCUSDT", asset_id="bitcoin", quote_currency="USDT", bid="36998.80000000", bid_size="1",
+        ask="37001.20000000", ask_size="2", venue_ts=None, ingest_ts=streamed.first_us,
+    )  # fmt: skip
+    seen = open_page(f"{streamed.url}?view=trades&coin=bitcoin", wait_for="[data-instrument='binance:BTCUSDT'] .cv-spread")
+    page, key = seen.page, quote_key(streamed.settings.ray.namespace, "binance", "BTCUSDT")
+    client = redis.Redis.from_url(**streamed.settings.redis.connection(5))
+    client.set(key, quote.to_json(), ex=60)
+    until_shown(page, "[data-instrument='binance:BTCUSDT'] .cv-spread", "0.65 36998.80000000 / 37001.20000000", 30)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    client.delete(key)
+    client.close()
+    until_shown(page, "[data-instrument='binance:BTCUSDT'] .cv-spread", "—", 30)
     assert seen.errors == []
 
 

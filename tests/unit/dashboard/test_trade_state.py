@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.trades.gap_change import GapChange
+from cryptoviz.trades.quote import QuoteRecord
 from cryptoviz.trades.record import Trade
 from dashboard.pages.registry import pages_of
 from dashboard.trade_state import TAPE, TradeState
@@ -115,6 +116,41 @@ def test_a_gap_has_its_newest_state_and_is_counted(state: TradeState) -> None:
     assert [gap.state for gap in state.gaps(BTC)[1]] == ["refilled"]
 
 
+def quote(bid: str = "36998.8", ask: str = "37001.2", **changes: object) -> QuoteRecord:
+    fields = {
+        "quote_id": "a-1", "venue": "binance", "venue_symbol": "BTCUSDT", "asset_id": "bitcoin", "quote_currency": "USDT", "bid": bid,
+        "bid_size": "1", "ask": ask, "ask_size": "2", "venue_ts": None, "ingest_ts": AT_US,
+    }  # fmt: skip
+    return QuoteRecord.from_json(json.dumps(fields | changes).encode())
+
+
+def test_an_instrument_has_its_last_quote_and_pages_are_woken_by_another_one(state: TradeState) -> None:
+    page = Pages()
+    state.wait(page.wake)
+    state.set_quotes([quote(), quote(venue="kraken")])
+    assert page.woken == 1
+    state.apply(trades(range(1, 3)))
+    assert [row.quote for row in state.instruments(0)] == [quote()]
+    state.wait(page.wake)
+    state.set_quotes([quote(venue="kraken"), quote()])
+    assert page.woken == 1
+    state.set_quotes([])
+    assert page.woken == 2
+    assert state.instruments(0)[0].quote is None
+
+
+def test_the_spread_is_a_column_while_quotes_are_on(state: TradeState) -> None:
+    state.set_quotes([quote()])
+    rows = state.instruments(0)
+    assert "cv-spread" not in instrument_table(rows, None, 60_000, texts("en"))
+    shown = instrument_table(rows, None, 60_000, texts("en"), quotes=True)
+    assert ">Spread, bp</th>" in shown
+    assert 'cv-spread">0.65<small class="cv-muted cv-wide-only"> 36998.8 / 37001.2</small></td>' in shown
+    assert shown.count("<td") == shown.count("<th ") == 6
+    state.set_quotes([])
+    assert 'cv-spread">—</td>' in instrument_table(state.instruments(0), None, 60_000, texts("fr"), quotes=True)
+
+
 def test_the_rate_is_of_the_last_ten_seconds_by_arrival(state: TradeState) -> None:
     now_us = AT_US + 100_000_000
     arrived = [trade(number, ingest_ts=now_us - number * 500_000) for number in range(1, 41)]  # two a second, for 20 s
@@ -164,6 +200,9 @@ def test_without_streams_there_is_neither_state_nor_feed_nor_page(tmp_path: Path
         assert BTC in on.trades.configured
         more = Counter(type(feed).__name__ for feed in on.feeds) - Counter(type(feed).__name__ for feed in off.feeds)
         assert more == {"TradeFeed": 1}
+        with new_app_context(tmp_path / "quotes", streams={"venues": ("binance",), "quote_s": 1}) as quoted:
+            more = Counter(type(feed).__name__ for feed in quoted.feeds) - Counter(type(feed).__name__ for feed in on.feeds)
+            assert more == {"QuoteFeed": 1}
         assert "trades" in {kind.name for kind in pages_of(on.settings)}
 
 
