@@ -60,8 +60,8 @@ class StreamsSettings(_Section):
     """Every so often a stream reads closed candles of one of its instruments from the venue, to compare ours with them. 0: never."""
 
     quote_s: Duration = Field(default=0.0, ge=0)
-    """Every so often the best bid and ask of each instrument is recorded, if it has changed. 0: never, and no quotes are received: a venue sends
-    each change at the top of its book, which is several times as many frames as trades, however seldom one of them is recorded."""
+    """Every so often the best bid and ask of each instrument is recorded, if it has changed. 0: never, and none is received. Off by default: a venue
+    sends each change at the top of its book, and each costs as much to read as a trade, however seldom one is recorded."""
 
     @property
     def on(self) -> bool:
