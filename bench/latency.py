@@ -19,10 +19,9 @@ from typing import Any
 
 import psutil
 from playwright.sync_api import Page, sync_playwright
-from pyarrow.fs import FileSelector
 
+from bench.table_commits import table_commits
 from cryptoviz.cluster_record import read_record
-from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import Settings, load_settings
@@ -114,23 +113,6 @@ def commit_latencies(settings: Settings, commits: list[dict[str, Any]], since_ms
                 if stamp is not None and stamp >= since_ms:
                     found.append(commit["timestamp"] - stamp)
     return found
-
-
-def table_commits(settings: Settings) -> list[dict[str, Any]]:
-    """Time stamp, added paths, their bytes and rows of each commit that is still in the prices table's log."""
-    files = S3Access.of(settings.s3).filesystem()
-    commits = []
-    for entry in files.get_file_info(FileSelector(f"{settings.s3.prices_bucket}/_delta_log")):
-        if not entry.path.endswith(".json"):
-            continue
-        actions = [json.loads(line) for line in files.open_input_stream(entry.path).read().decode().splitlines()]
-        stamp = next((action["commitInfo"]["timestamp"] for action in actions if "commitInfo" in action), None)
-        if stamp is not None:
-            # Not the files that maintenance has merged: their rows have been counted.
-            adds = [action["add"] for action in actions if "add" in action and parse_part(action["add"]["path"]) is not None]
-            rows = sum(json.loads(add["stats"])["numRecords"] for add in adds)
-            commits.append({"timestamp": stamp, "paths": [add["path"] for add in adds], "bytes": sum(add["size"] for add in adds), "rows": rows})
-    return commits
 
 
 def record_times(settings: Settings) -> dict[tuple[int, int], int]:

@@ -22,7 +22,7 @@ from market.server import MarketConfig, ReplayMarket
 from tests.support.topics import ends_of, read_all
 from tests.support.waiting import eventually
 
-__all__ = ["StreamRig", "stream_rig", "stream_settings", "venue_sections"]
+__all__ = ["StreamRig", "numbered_trades", "stream_rig", "stream_settings", "venue_sections"]
 
 PATHS = {"kraken": "/v2"}
 
@@ -44,6 +44,11 @@ def venue_sections(market: ReplayMarket, venues: Iterable[str], **streams: Any) 
     addresses = {name: {"stream_url": url.replace("http", "ws", 1) + PATHS.get(name, ""), "refill_url": url} for name, url in urls.items()}
     own = {"venues": tuple(urls), "venue": addresses, "instruments": ("BTC", "ETH", "SOL"), "max_back_off_s": 1.0}
     return {"providers": {name: {"base_url": url} for name, url in urls.items()}, "streams": own | streams}
+
+
+def numbered_trades(rows: Iterable[Iterable[Any]], last: int) -> dict[int, tuple[Decimal, Decimal, str, int]]:
+    """Rows of the market's trades by id, up to `last`: price, size, taker side, time (us)."""
+    return {number: (Decimal(price), Decimal(size), side, at_us) for number, price, size, side, at_us in rows if number <= last}
 
 
 def _answer(settings: Settings) -> bool:
@@ -81,7 +86,7 @@ class StreamRig:
             page = (await self.http.get("/_market/trades", params=query)).json()
             if not page["trades"]:
                 break
-            found |= {number: (Decimal(price), Decimal(size), side, at_us) for number, price, size, side, at_us in page["trades"] if number <= last}
+            found |= numbered_trades(page["trades"], last)
             next_id = page["next_from_id"]
         return found
 
