@@ -41,7 +41,7 @@ class QuoteSampler:
         self._venue, self._topic, self._clock = venue, topic, clock
         self._held = {one.symbol: _Held(one, topic_key(venue, one.symbol)) for one in instruments}
         self._run = uuid.uuid4().hex[:8]
-        self._samples = self._waiting = 0
+        self._made = self._waiting = 0
         self._frames = self._bad = self._recorded = self._skipped = 0
         self._logged_s = float("-inf")
 
@@ -82,7 +82,6 @@ class QuoteSampler:
         if self._waiting >= WAITING_SAMPLES * len(self._held):
             self._skipped += len(changed)
             return []
-        self._samples += 1
         self._waiting += len(changed)
         return [self._record(held, quote) for held, quote in changed]
 
@@ -124,8 +123,9 @@ class QuoteSampler:
 
     def _record(self, held: _Held, quote: Quote) -> QuoteRecord:
         held.recorded, one = _amounts(quote), held.instrument
+        self._made += 1
         return QuoteRecord(
-            quote_id=f"{self._run}-{self._samples:x}", venue=self._venue, venue_symbol=one.symbol, asset_id=one.asset_id,
+            quote_id=f"{self._run}-{self._made:x}", venue=self._venue, venue_symbol=one.symbol, asset_id=one.asset_id,
             quote_currency=one.quote_currency, bid=quote.bid, bid_size=quote.bid_size, ask=quote.ask, ask_size=quote.ask_size,
             venue_ts=quote.venue_ts, ingest_ts=quote.ingest_ts,
         )  # fmt: skip

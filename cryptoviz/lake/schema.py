@@ -196,7 +196,7 @@ VENUE_CANDLES = pa.schema(
 # A row is a best bid and ask of an instrument, partitioned by the UTC date of `ts`: see `cryptoviz.trades.quote`.
 QUOTES = pa.schema(
     [
-        pa.field("quote_id", pa.string(), nullable=False),  # of the sample
+        pa.field("quote_id", pa.string(), nullable=False),
         pa.field("venue", pa.string(), nullable=False),
         pa.field("venue_symbol", pa.string(), nullable=False),
         pa.field("asset_id", pa.string(), nullable=False),
@@ -214,10 +214,7 @@ IDENTITY = {
     "prices": "event_id", "raw": "fetch_id", "trades": "trade_key", "trade_gaps": "change_id", "venue_candles": "candle_id", "quotes": "quote_id",
 }  # fmt: skip
 """The field that identifies a record of a topic, by table."""
-IDENTITY_COLUMNS = {table: (name,) for table, name in IDENTITY.items()} | {
-    "trades": ("venue", "venue_symbol", "trade_id"),
-    "quotes": ("venue", "venue_symbol", "quote_id"),
-}
+IDENTITY_COLUMNS = {table: (name,) for table, name in IDENTITY.items()} | {"trades": ("venue", "venue_symbol", "trade_id")}
 """The columns that identify a row, by table."""
 
 

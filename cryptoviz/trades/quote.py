@@ -19,7 +19,7 @@ class QuoteRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Prices and sizes are the venue's decimal text, above 0; the bid is not above the ask. Times are UTC epoch us.
 
     Attributes:
-        quote_id: of the sample, the same for all instruments of it. With venue and symbol the identity of the record.
+        quote_id: unique.
         venue, venue_symbol, asset_id, quote_currency: as of a trade.
         bid, ask: in `quote_currency`.
         bid_size, ask_size: in coins.

@@ -65,7 +65,7 @@ async def test_the_quotes_of_a_venue_are_recorded_and_fit_its_trades(base: Setti
         quotes = [QuoteRecord.from_json(value) for value in await asyncio.to_thread(read_all, rig.settings, rig.settings.kafka.quotes_topic)]
         own = [one for one in quotes if one.venue_symbol == SYMBOLS[venue]]
         assert {one.venue_symbol for one in quotes} == {SYMBOLS[venue], SYMBOLS[venue].replace("BTC", "ETH")}
-        assert len({(one.venue_symbol, one.quote_id) for one in quotes}) == len(quotes)
+        assert len({one.quote_id for one in quotes}) == len(quotes)
         amounts = [(one.bid, one.bid_size, one.ask, one.ask_size) for one in own]
         assert all(before != after for before, after in pairwise(amounts))
         taken = {(Decimal(row["price"]), row["side"]) for row in await rig.in_kafka(venue, SYMBOLS[venue])}
