@@ -22,12 +22,13 @@ class Taken:
     Attributes:
         acks: of each transaction its trades, and the milliseconds from the arrival of its oldest trade to Kafka's acknowledgement.
         cpu_s: processor time of the actor's process since its start.
-        metrics: of its probe.
+        metrics, message: of its probe.
     """
 
     acks: list[tuple[int, float]]
     cpu_s: float
     metrics: dict[str, float]
+    message: str
 
 
 class LoadedStream(StreamActor):
@@ -48,4 +49,5 @@ class LoadedStream(StreamActor):
     async def taken(self) -> Taken:
         """See there."""
         acks, self._acks = self._acks, []
-        return Taken(acks, time.process_time(), dict((await self.probe()).metrics))
+        probe = await self.probe()
+        return Taken(acks, time.process_time(), dict(probe.metrics), probe.message)

@@ -142,6 +142,8 @@ class Rig:
 
     def take(self) -> Taken:
         found: Taken = self.ray.get(self.stream.taken.remote(), timeout=60)
+        if "published_total" not in found.metrics:
+            raise SystemExit(f"the stream has ended: {found.message}")
         return found
 
 
