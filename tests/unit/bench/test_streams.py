@@ -116,7 +116,7 @@ async def test_an_acknowledgement_is_timed_from_the_oldest_of_its_merged_transac
 def test_the_report_names_what_failed() -> None:
     spread = {"p50": 1.0, "p95": 2.0, "p99": 3.0, "most": 4.0}
     figures = Figures(
-        trades=1_500_000, trades_per_s=5000.0, ack_ms=spread, lake_ms=spread, cpu_per_million_s={"kafka": 2.0, "market": 28.0},
+        asked_per_s=5000.0, trades=1_500_000, trades_per_s=4996.0, ack_ms=spread, lake_ms=spread, cpu_per_million_s={"kafka": 2.0, "market": 28.0},
         memory_mb={"all": (900.0, 910.0), "kafka": (400.0, 401.0)}, memory_flat=True, burst={"absorbed_s": 2.0}, verified=True,
         readers={"by_delta": Compared(trades=5), "by_folder": Compared(trades=5, lost=1)},
     )  # fmt: skip
@@ -127,3 +127,6 @@ def test_the_report_names_what_failed() -> None:
     assert not figures.good
     figures.readers["by_folder"].lost = 0
     assert figures.good
+    figures.trades_per_s = 4900.0
+    assert not figures.good
+    assert "did NOT keep up" in report(figures)
