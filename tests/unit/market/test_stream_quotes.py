@@ -8,7 +8,7 @@ from cryptoviz.venues.events import Quote, Trades
 from cryptoviz.venues.registry import venue_of
 from cryptoviz.venues.spec import Channel
 from market.quotes import Market
-from market.streams.protocol import Batch, Key
+from market.streams.protocol import Key, Update
 from market.streams.server import PROTOCOLS
 from market.trade_book import TradeBook
 
@@ -27,17 +27,19 @@ def book():
 def test_each_trade_is_at_the_quote_of_its_second(venue, book):
     key, protocol, spec = QUOTES[venue], PROTOCOLS[venue], venue_of(venue).spec
     instrument = book.instruments[venue][key.symbol]
-    session = venue_of(venue).session([spec.instrument("bitcoin")], (Channel.TRADES, Channel.QUOTES), "c1")
+    bitcoin = spec.instrument("bitcoin")
+    assert bitcoin is not None
+    session = venue_of(venue).session([bitcoin], (Channel.TRADES, Channel.QUOTES), "c1")
     checked = {"buy": 0, "sell": 0}
     for second in range(START_S, START_S + SECONDS):
         first_us = second * 1_000_000
         trades = instrument.tape.since(first_us - 1, first_us + 999_999, 1_000)
-        # the batch of Coinbase begins in the next second, and has the trades of this one
+        # the update of Coinbase begins in the next second, and has the trades of this one
         now_s = second + (venue == "coinbase")
-        batch = Batch(instrument, trades, now_s - 1, now_s, book.wall_us(first_us), book.wall_us, lambda: (1.0, 2.0, 0.5, 3.0))
+        update = Update(instrument, trades, now_s - 1, now_s, book.wall_us(first_us), book.wall_us, lambda: (1.0, 2.0, 0.5, 3.0))
         arrived_us = book.wall_us(first_us) + 2_000_000
-        quotes = [event for frame in protocol.frames(key, batch) for event in session.parse(frame.payload, arrived_us)]
-        frames = protocol.frames(Key(TRADES[venue], key.symbol), batch)
+        quotes = [event for frame in protocol.frames(key, update) for event in session.parse(frame.payload, arrived_us)]
+        frames = protocol.frames(Key(TRADES[venue], key.symbol), update)
         made = [
             trade for frame in frames for event in session.parse(frame.payload, arrived_us) if isinstance(event, Trades) for trade in event.trades
         ]
