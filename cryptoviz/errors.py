@@ -350,7 +350,7 @@ class VersionNotKept(QueryError):
 class FrameError(TerminalError):
     """A frame of the stream of `venue` does not have the documented content; nothing of it is used.
 
-    `reason`: `not_json`, `shape`, `value`, or `quote`: a best bid and ask that cannot be.
+    `reason`: `not_json`, `shape`, `value`, or `quote`: a best bid and ask that cannot be, in a frame without trades.
     """
 
     venue: str = ""

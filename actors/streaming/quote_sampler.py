@@ -18,6 +18,9 @@ __all__ = ["QuoteSampler"]
 
 WAITING_SAMPLES = 10
 """Samples that wait for Kafka. Above them none is taken: a quote that is not recorded is no loss that memory should be kept for."""
+OLDER_S = 60.0
+"""While two connections overlap, the old one may be late: for this time a quote does not give way to an older one. Then it does: a venue began its
+numbers anew, or set its clock."""
 _LOG_S = 60.0
 """A venue can send bad quotes as fast as good ones: so often one of them is logged."""
 
@@ -51,11 +54,14 @@ class QuoteSampler:
         return bool(self._held)
 
     def take(self, quote: Quote) -> None:
-        """A quote that arrived. It replaces the one before it."""
+        """A quote that arrived. It replaces the one before it, unless it is older by the venue's number or time."""
         held = self._held.get(quote.symbol)
-        if held is not None:
-            self._frames += 1
-            held.newest, held.arrived_s = quote, self._clock.monotonic_s()
+        if held is None:
+            return
+        self._frames += 1
+        now_s = self._clock.monotonic_s()
+        if held.newest is None or not _older(quote, held.newest) or now_s - held.arrived_s >= OLDER_S:
+            held.newest, held.arrived_s = quote, now_s
 
     def acked(self, symbol: str) -> None:
         """The venue accepted the subscription to the symbol's quotes."""
@@ -132,6 +138,12 @@ class QuoteSampler:
 
     def _is_quote(self, message: Message) -> bool:
         return message.topic == self._topic
+
+
+def _older(quote: Quote, than: Quote) -> bool:
+    if quote.sequence is not None and than.sequence is not None:
+        return quote.sequence < than.sequence
+    return quote.venue_ts is not None and than.venue_ts is not None and quote.venue_ts < than.venue_ts
 
 
 def _amounts(quote: Quote) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ HELP: dict[ComponentKind, dict[str, str]] = {
         "spread_bps": "Spread of the instrument's newest quote, in hundredths of a percent.",
         "quotes_acked": "Instruments whose subscription to quotes the venue has acknowledged.",
         "quote_frames_total": "Quotes received.",
-        "bad_quotes_total": "Quotes refused, because they are zero or crossed.",
+        "bad_quotes_total": "Quotes refused, because they are zero, crossed or not as documented.",
         "quotes_recorded_total": "Quotes that Kafka has acknowledged.",
         "quotes_skipped_total": "Changed quotes that were left out of a sample because Kafka did not keep up.",
         "quote_snapshot_failures_total": "Writes of quotes to Redis that failed; each is repeated.",

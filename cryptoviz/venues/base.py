@@ -11,7 +11,7 @@ What a caller does with one:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar
@@ -157,6 +157,13 @@ class StreamSession(ABC):
         else:
             return Quote(symbol, bid, bid_size, ask, ask_size, venue_us, ingest_us, sequence)
         raise self.wrong("quote", f"quote of {symbol}: bid {bid[:24]!r} x {bid_size[:24]!r}, ask {ask[:24]!r} x {ask_size[:24]!r}; valid is {what}")
+
+    def _quotes_of(self, parse: Callable[[bytes, int], list[Event]], frame: bytes, ingest_us: int) -> list[Event]:
+        """As `parse`, of a frame of quotes only. Raises `FrameError` with the reason `quote`, whatever is wrong: no trade is in it."""
+        try:
+            return parse(frame, ingest_us)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            raise self.wrong("quote", f"a quote: {error}") from None
 
     def wrong(self, reason: str, what: str) -> FrameError:
         """The error of a frame; `reason` as in `FrameError`."""

@@ -168,7 +168,7 @@ class BinanceSession(StreamSession):
         if head.e is not None:
             return self._typed(head.e, frame, ingest_us)
         if bytes(head.u):
-            return self._quote(_BOOK.decode(frame), ingest_us)
+            return self._quotes_of(self._quote, frame, ingest_us)
         return self._answer(head)
 
     def _typed(self, kind: str, frame: bytes, ingest_us: int) -> list[Event]:
@@ -189,7 +189,8 @@ class BinanceSession(StreamSession):
         side = Side.SELL if row.m else Side.BUY
         return Trades((self._trade(instrument, row.t, row.p, row.q, side, us_of_count(row.T, ingest_us), ingest_us),))
 
-    def _quote(self, row: _Book, ingest_us: int) -> list[Event]:
+    def _quote(self, frame: bytes, ingest_us: int) -> list[Event]:
+        row = _BOOK.decode(frame)
         if row.s not in self.instruments:
             return [Unknown(f"bookTicker of {row.s[:40]}")]
         return [self._checked_quote(row.s, row.b, row.B, row.a, row.A, None, ingest_us, row.u)]

@@ -135,12 +135,9 @@ class CoinbaseSession(StreamSession):
         super().__init__(SPEC, instruments, channels, connection)
 
     def subscribe(self) -> list[str]:
-        names = [_CHANNELS[channel] for channel in self.channels]
-        waiting = {symbol for symbol, _ in self.unacked}
-        symbols = [symbol for symbol in self.instruments if symbol in waiting]
-        size = SPEC.limits.symbols_per_message
-        parts = [symbols[start : start + size] for start in range(0, len(symbols), size)]
-        frames = [{"type": "subscribe", "product_ids": part, "channels": [*names, "heartbeat"]} for part in parts]
+        # A request for each channel: a refused one takes no other with it.
+        asked = [(_CHANNELS[channel], symbols) for channel, symbols in self._unacked_by_channel()]
+        frames = [{"type": "subscribe", "product_ids": symbols, "channels": [name, "heartbeat"]} for name, symbols in asked]
         return [msgspec.json.encode(frame).decode() for frame in frames]
 
     def _events(self, frame: bytes, ingest_us: int) -> list[Event]:
@@ -151,7 +148,7 @@ class CoinbaseSession(StreamSession):
             case "match" | "last_match":
                 return [self._match(_MATCH.decode(frame), ingest_us)]
             case "ticker":
-                return self._quote(_TICKER.decode(frame), ingest_us)
+                return self._quotes_of(self._quote, frame, ingest_us)
             case "heartbeat":
                 return [self._heartbeat(_HEARTBEAT.decode(frame), ingest_us)]
             case "subscriptions":
@@ -170,7 +167,8 @@ class CoinbaseSession(StreamSession):
         trade = self._trade(instrument, row.trade_id, row.price, row.size, _TAKER[row.side], moment_us, ingest_us, row.sequence)
         return Trades((trade,), snapshot=row.type == "last_match")
 
-    def _quote(self, row: _Ticker, ingest_us: int) -> list[Event]:
+    def _quote(self, frame: bytes, ingest_us: int) -> list[Event]:
+        row = _TICKER.decode(frame)
         if row.product_id not in self.instruments:
             return [Unknown(f"ticker of {row.product_id[:40]}")]
         moment_us = None if row.time is None else us_of_text(row.time, ingest_us)

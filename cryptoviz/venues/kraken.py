@@ -197,7 +197,7 @@ class KrakenSession(StreamSession):
             case "heartbeat":
                 return [Heartbeat()]
             case "ticker":
-                return [event for row in _TICKERS.decode(frame).data for event in self._quote(row, ingest_us)]
+                return self._quotes_of(self._quotes, frame, ingest_us)
             case "ohlc":
                 return [self._kline(row, ingest_us) for row in _OHLCS.decode(frame).data]
             case "status":
@@ -220,12 +220,15 @@ class KrakenSession(StreamSession):
             trades.append(self._trade(instrument, row.trade_id, price, size, row.side, moment_us, ingest_us))
         return [Trades(tuple(trades), snapshot=frame.type == "snapshot"), *others]
 
-    def _quote(self, row: _Ticker, ingest_us: int) -> list[Event]:
+    def _quotes(self, frame: bytes, ingest_us: int) -> list[Event]:
+        return [self._quote(row, ingest_us) for row in _TICKERS.decode(frame).data]
+
+    def _quote(self, row: _Ticker, ingest_us: int) -> Event:
         if row.symbol not in self.instruments:
-            return [Unknown(f"ticker of {row.symbol[:40]}")]
+            return Unknown(f"ticker of {row.symbol[:40]}")
         bid, bid_size, ask, ask_size = (plain(number_text(raw)) for raw in (row.bid, row.bid_qty, row.ask, row.ask_qty))
         moment_us = None if row.timestamp is None else us_of_text(row.timestamp, ingest_us)
-        return [self._checked_quote(row.symbol, bid, bid_size, ask, ask_size, moment_us, ingest_us)]
+        return self._checked_quote(row.symbol, bid, bid_size, ask, ask_size, moment_us, ingest_us)
 
     def _kline(self, row: _Ohlc, ingest_us: int) -> Event:
         open_us = us_of_text(row.interval_begin, ingest_us)

@@ -116,6 +116,9 @@ def test_a_candle():
         (BOOK.replace("25.35190000", "25.36520001"), "quote"),
         (BOOK.replace("31.21", "0.00000000"), "quote"),
         (BOOK.replace("25.36520000", "-1"), "quote"),
+        (BOOK.replace("25.36520000", "NaN"), "quote"),
+        (BOOK.replace('"25.36520000"', "25.3652"), "quote"),
+        (BOOK.replace('"A"', '"AA"'), "quote"),
     ],
 )
 def test_what_is_not_as_documented_is_one_typed_error(frame, reason):

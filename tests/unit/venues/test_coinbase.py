@@ -26,7 +26,8 @@ COINBASE = venue_of("coinbase")
 def test_one_request_has_all_channels_and_the_acknowledgement_the_whole_set():
     one = session("coinbase")
     assert [json.loads(frame) for frame in one.subscribe()] == [
-        {"type": "subscribe", "product_ids": ["BTC-USD", "ETH-USD"], "channels": ["matches", "ticker", "heartbeat"]}
+        {"type": "subscribe", "product_ids": ["BTC-USD", "ETH-USD"], "channels": ["matches", "heartbeat"]},
+        {"type": "subscribe", "product_ids": ["BTC-USD", "ETH-USD"], "channels": ["ticker", "heartbeat"]},
     ]
     first = (
         '{"type":"subscriptions","channels":[{"name":"matches","product_ids":["BTC-USD"]},{"name":"heartbeat","product_ids":["BTC-USD"]},'
@@ -86,6 +87,8 @@ def test_other_frames():
         (TICKER.replace("1285.04", ""), "quote"),
         (TICKER.replace("1285.04", "1285.28"), "quote"),
         (TICKER.replace("1.56637040", "0"), "quote"),
+        (TICKER.replace('"1285.04"', "null"), "quote"),
+        (TICKER.replace("2025-12-31T23:59:59Z", "yesterday"), "quote"),
     ],
 )
 def test_what_is_not_as_documented_is_one_typed_error(frame, reason):

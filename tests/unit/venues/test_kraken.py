@@ -118,7 +118,9 @@ def test_a_candle():
         (TRADE.replace(f"[{ROW}]", ROW), "shape"),
         (TICKER.replace("0.10025", "0.0").replace("0.10036", "0.0").replace("2025-12-31T23:59:59.000001Z", "1970-01-01T00:00:00Z"), "quote"),
         (TICKER.replace("0.10025", "0.10037"), "quote"),
-        (TICKER.replace("0.10025", "null"), "value"),
+        (TICKER.replace("0.10025", "null"), "quote"),
+        (TICKER.replace("0.10025", "1e400"), "quote"),
+        (TICKER.replace('"bid":', '"best":'), "quote"),
     ],
 )
 def test_what_is_not_as_documented_is_one_typed_error(frame, reason):

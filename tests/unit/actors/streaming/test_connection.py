@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
+
 from actors.streaming import connection as module
 from actors.streaming.connection import Connection
 from actors.streaming.socket import Socket, SocketClosed
@@ -153,13 +155,15 @@ async def test_quotes_do_not_count_as_trades() -> None:
     await connection.close()
 
 
-async def test_bad_quotes_are_reported_and_do_not_end_a_connection_that_bad_frames_would_end() -> None:
+@pytest.mark.parametrize("bad", [CROSSED, BOOK.replace('"64000.1"', "null"), BOOK.replace('"a"', '"ask"')], ids=["crossed", "null", "renamed"])
+async def test_bad_quotes_are_reported_and_do_not_end_a_connection_that_bad_frames_would_end(bad: str) -> None:
     socket, seen = FakeSocket(), Seen()
     connection = opened(socket, seen)
-    socket.put(*ACKS, *[CROSSED] * (3 * module._BAD_FRAMES), TRADE)
+    socket.put(*ACKS, *[bad] * (3 * module._BAD_FRAMES), TRADE)
     await until(seen, 3 + 3 * module._BAD_FRAMES)
     assert {error.reason for error in seen.bad} == {"quote"}
-    assert "bid '64000.3' x '1', ask '64000.2' x '2'; valid is a bid that is not above the ask" in seen.bad[0].message
+    if bad == CROSSED:
+        assert "bid '64000.3' x '1', ask '64000.2' x '2'; valid is a bid that is not above the ask" in seen.bad[0].message
     assert isinstance(seen.events[-1], Trades)
     assert not connection.over.is_set()
     socket.put(*["{"] * module._BAD_FRAMES)

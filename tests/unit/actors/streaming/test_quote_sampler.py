@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import orjson
+import pytest
 
 from actors.publishing.transaction import KafkaTransaction, Message
-from actors.streaming.quote_sampler import WAITING_SAMPLES, QuoteSampler
+from actors.streaming.quote_sampler import OLDER_S, WAITING_SAMPLES, QuoteSampler
 from cryptoviz.trades.quote import QUOTE_KEEP_S
 from cryptoviz.venues.events import Quote, Refused
 from cryptoviz.venues.spec import Instrument
@@ -43,6 +45,30 @@ def test_a_sample_has_the_newest_quote_of_each_instrument_that_changed() -> None
     assert one.sample() == []
     one.take(replace(QUOTE, bid="64000.11", ask_size="2.0"))  # another text is another quote
     assert [(row.venue_symbol, row.ask_size) for row in one.sample()] == [("BTCUSDT", "2.0")]
+
+
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [({"sequence": 9}, {"sequence": 8}), ({"venue_ts": 9}, {"venue_ts": 8}), ({"sequence": 9, "venue_ts": 8}, {"sequence": 8, "venue_ts": 9})],
+    ids=["number", "time", "number before time"],
+)
+def test_a_late_quote_of_the_old_connection_does_not_replace_a_newer_one(newer: dict[str, Any], older: dict[str, Any]) -> None:
+    clock = FakeClock()
+    one = sampler(clock)
+    one.take(replace(QUOTE, bid="64000.11", **newer))
+    one.take(replace(QUOTE, **older))
+    assert [row.bid for row in one.sample()] == ["64000.11"]
+    assert one.metrics()["quote_frames_total"] == 2.0
+    clock.advance(OLDER_S)  # the venue counts from the start again
+    one.take(replace(QUOTE, **older))
+    assert [row.bid for row in one.sample()] == ["64000.10"]
+
+
+def test_a_quote_without_number_and_time_replaces_any() -> None:
+    one = sampler()
+    one.take(replace(QUOTE, bid="64000.11", sequence=9, venue_ts=9))
+    one.take(QUOTE)
+    assert [row.bid for row in one.sample()] == ["64000.10"]
 
 
 def test_the_id_of_a_record_is_its_own() -> None:
