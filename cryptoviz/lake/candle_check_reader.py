@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +13,7 @@ from cryptoviz.lake.schema import TIME
 from cryptoviz.trades.candle import TradeCandle
 from cryptoviz.trades.candle_checks import VenueCandle, check_candle
 
-__all__ = ["CANDLE_CHECKS", "check_rows", "checked_range"]
+__all__ = ["CANDLE_CHECKS", "CHECKED_DAYS", "check_rows", "checked_from", "checked_range"]
 
 CANDLE_CHECKS = pa.schema(
     [
@@ -30,11 +30,19 @@ CANDLE_CHECKS = pa.schema(
         ("checked_ts", TIME),  # when the venue's candle was read
     ]
 )
+CHECKED_DAYS = 7
+"""UTC days that are compared unless a start is given: of 60 instruments they are 600 000 candles."""
 _EXACT = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades")
 _INSTRUMENT = ("venue", "venue_symbol", "asset_id", "quote_currency")
 _MINUTE = timedelta(minutes=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Instrument = tuple[str, str]
+
+
+def checked_from(days: Iterable[date], high: datetime | None) -> datetime | None:
+    """The start of the last `CHECKED_DAYS` days up to the newest of the table's `days` that is not after `high`; None: there is none."""
+    newest = max((day for day in days if high is None or day <= high.date()), default=None)
+    return None if newest is None else datetime.combine(newest, time(), UTC) - timedelta(days=CHECKED_DAYS - 1)
 
 
 def checked_range(theirs: pa.Table) -> tuple[datetime, datetime] | None:

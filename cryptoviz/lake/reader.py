@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -15,9 +15,10 @@ import pyarrow.dataset as ds
 
 from cryptoviz.errors import EngineUnavailable, QueryError, UnknownColumn
 from cryptoviz.lake import sql as lake_sql
-from cryptoviz.lake.candle_check_reader import CANDLE_CHECKS, check_rows, checked_range
+from cryptoviz.lake.candle_check_reader import CANDLE_CHECKS, check_rows, checked_from, checked_range
 from cryptoviz.lake.candle_choice import CandleSource, chosen_sql
 from cryptoviz.lake.candle_reader import CandleReader
+from cryptoviz.lake.conditions import Condition, Names, all_of, in_range, one_of
 from cryptoviz.lake.files import DataFile, FileIndex, Snapshot
 from cryptoviz.lake.identity import identities, last_part
 from cryptoviz.lake.objects import S3Access, table_address
@@ -37,7 +38,6 @@ __all__ = ["Lake", "Rows", "When", "check_columns"]
 
 _TRIES = 3  # maintenance may delete a file during a query; the next version has its rows
 _STREAM_ROWS = 65_536
-Names = str | Sequence[str] | None
 Columns = Sequence[str] | None
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Lake:
         `price` and `size` are exact decimals, `price_double` and `size_double` the same as doubles. `assets` as in `prices`; `venues` and `symbols`
         (the venue's own, such as `BTCUSDT`): None means all.
         """
-        condition = _all_of(self._of_assets(assets), _one_of("venue", venues), _one_of("venue_symbol", symbols))
+        condition = self._of_instruments(assets, venues, symbols)
         return self._read("trades", start, end, columns, version, as_of, condition)
 
     def quotes(
@@ -116,7 +116,7 @@ class Lake:
 
         A quote is valid until the next row of its symbol. `bid`, `bid_size`, `ask` and `ask_size` are exact decimals. Arguments as of `trades`.
         """
-        condition = _all_of(self._of_assets(assets), _one_of("venue", venues), _one_of("venue_symbol", symbols))
+        condition = self._of_instruments(assets, venues, symbols)
         return self._read("quotes", start, end, columns, version, as_of, condition)
 
     def trade_gaps(
@@ -160,7 +160,7 @@ class Lake:
         low, high = whole_buckets(length, *check_range(start, end))
         when = _one_version(version, as_of)
         wanted = CandleSource.of(source, interval, streams=self._settings.streams.on and version is None)
-        condition = _all_of(ds.field("asset_id").is_valid(), self._of_assets(assets))
+        condition = all_of(ds.field("asset_id").is_valid(), self._of_assets(assets))
 
         def read(used: dict[str, int]) -> pa.Table:
             connection = lake_sql.connect()
@@ -168,7 +168,7 @@ class Lake:
             if wanted.polled:
                 polled = self._candles_sql(connection, interval, self._snapshot("prices", version, when, used), used, low, high, condition)
             if wanted.trades:
-                of_venue = _all_of(condition, _one_of("venue", wanted.venue or None))
+                of_venue = all_of(condition, one_of("venue", wanted.venue or None))
                 traded = self._trade_candles_sql(connection, interval, when, used, low, high, of_venue)
             sql = chosen_sql(polled, traded, self._settings.streams.venues)
             return connection.sql(sql).order("ts, asset_id, quote_currency").to_arrow_table()
@@ -195,7 +195,7 @@ class Lake:
         length = check_trade_interval(interval)
         low, high = whole_buckets(length, *check_range(start, end))
         when = moment(as_of, "as_of")
-        condition = _all_of(ds.field("venue").is_valid(), self._of_assets(assets), _one_of("venue", venues), _one_of("venue_symbol", symbols))
+        condition = all_of(ds.field("venue").is_valid(), self._of_instruments(assets, venues, symbols))
 
         def read(used: dict[str, int]) -> pa.Table:
             connection = lake_sql.connect()
@@ -209,9 +209,12 @@ class Lake:
         """Closed candles of a minute that venues gave, compared with ours from trades: `equal`, or `differences`. See docs/streams.md.
 
         Ordered by `ts`, venue and symbol. A difference of a candle that is `complete` is a fault; of another one it is the trades that are missing.
+        Without `start`: of the last week before `end`, or before the newest of them.
         """
-        condition = _all_of(self._of_assets(assets), _one_of("venue", venues), _one_of("venue_symbol", symbols))
-        theirs = self._read("venue_candles", start, end, None, None, None, condition).arrow()
+        low, high = check_range(start, end)
+        low = low or checked_from(self.files("venue_candles"), high)
+        condition = self._of_instruments(assets, venues, symbols)
+        theirs = self._read("venue_candles", low, high, None, None, None, condition).arrow()
         if (covered := checked_range(theirs)) is None:
             return Rows(CANDLE_CHECKS.empty_table())
         return Rows(check_rows(theirs, self.trade_candles(assets, "1m", *covered, venues=venues, symbols=symbols).arrow()))
@@ -256,12 +259,15 @@ class Lake:
         """The table's newest version, -1 before its first commit. Increases with each commit."""
         return self._indexes[table].newest().version
 
-    def _of_assets(self, assets: Names) -> ds.Expression | None:
+    def _of_assets(self, assets: Names) -> Condition:
         if assets is None:
             return None
         names = [assets] if isinstance(assets, str) else list(assets)
         ids = [asset.asset_id for asset in self._settings.find_assets(names)] if names else []
         return ds.field("asset_id").isin(ids)
+
+    def _of_instruments(self, assets: Names, venues: Names, symbols: Names) -> Condition:
+        return all_of(self._of_assets(assets), one_of("venue", venues), one_of("venue_symbol", symbols))
 
     def _sources(self, as_of: datetime | None, used: dict[str, int]) -> lake_sql.Sources:
         """Relations that a query may use; each is looked up only if the query names it."""
@@ -318,14 +324,11 @@ class Lake:
         used[table] = self._indexes[table].newest().version
         return self._indexes[table].at(version, as_of)
 
-    def _read(self, table: str, start: When, end: When, columns: Columns, version: int | None, as_of: When, condition: Any = None) -> Rows:
+    def _read(self, table: str, start: When, end: When, columns: Columns, version: int | None, as_of: When, condition: Condition = None) -> Rows:
         low, high = check_range(start, end)
         when = _one_version(version, as_of)
         order = TABLE_SPECS[table].order
-        time = ds.field(order[0])
-        for bound in (time >= _scalar(low) if low else None, time < _scalar(high) if high else None):
-            if bound is not None:
-                condition = bound if condition is None else condition & bound
+        condition = all_of(condition, in_range(order[0], low, high))
 
         def read(used: dict[str, int]) -> pa.Table:
             snapshot = self._snapshot(table, version, when, used)
@@ -366,20 +369,6 @@ def newest_changes(rows: pa.Table) -> pa.Table:
     return rows.take(pa.array(sorted(newest.values()), pa.int64()))
 
 
-def _one_of(column: str, values: Names) -> ds.Expression | None:
-    if values is None:
-        return None
-    return ds.field(column).isin([values] if isinstance(values, str) else list(values))
-
-
-def _all_of(*conditions: ds.Expression | None) -> ds.Expression | None:
-    found: ds.Expression | None = None
-    for condition in conditions:
-        if condition is not None:
-            found = condition if found is None else found & condition
-    return found
-
-
 def _one_version(version: int | None, as_of: When) -> datetime | None:
     if version is not None and as_of is not None:
         raise QueryError("version and as_of are mutually exclusive", argument="version")
@@ -388,10 +377,6 @@ def _one_version(version: int | None, as_of: When) -> datetime | None:
 
 def _register(connection: duckdb.DuckDBPyConnection, table: str, dataset: Callable[[str], ds.Dataset]) -> None:
     connection.register(table, dataset(table))
-
-
-def _scalar(when: datetime) -> Any:
-    return pa.scalar(when, pa.timestamp("us", tz="UTC"))
 
 
 def check_columns(table: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:

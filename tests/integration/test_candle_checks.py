@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from actors.streaming.candle_sampler import MINUTE_US, CandleSampler
 from cryptoviz.lake import Lake
+from cryptoviz.lake.candle_check_reader import CHECKED_DAYS
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.settings import Settings
 from cryptoviz.trades.record import Trade
@@ -106,3 +109,9 @@ async def test_our_candles_equal_the_venues_and_a_missing_trade_is_a_difference(
     assert [(row["equal"], row["complete"], row["differences"]) for row in healed] == [(True, True, "")] * MINUTES
     assert {reader(rig.settings, "venue_candles").num_rows for reader in READERS} == {len(rows)}
     assert {row["compared"] for row in healed} == {9}
+    old = await candle_rows(rig, "binance", first_us, until_us, candles.next_offset)
+    times = pc.subtract(old.column("ts"), timedelta(days=CHECKED_DAYS))
+    candles.write(old.set_column(old.column_names.index("ts"), "ts", times))
+    assert len(Lake(rig.settings).candle_checks(venues="binance").arrow()) == MINUTES
+    both = Lake(rig.settings).candle_checks(venues="binance", start=datetime.fromtimestamp(0, UTC)).arrow().to_pylist()
+    assert [row["equal"] for row in both] == [None] * MINUTES + [True] * MINUTES
