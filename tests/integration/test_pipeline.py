@@ -9,12 +9,14 @@ from collections import Counter
 from typing import Any
 
 import httpx
+import orjson
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from prometheus_client.parser import text_string_to_metric_families
 
 from control.metrics.names import exported
+from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.masking import MASK
 from cryptoviz.records import FallbackReason, Kind, UnifiedRecord
@@ -60,7 +62,7 @@ def test_lake_holds_every_row_the_market_served_once_for_both_readers(demo: Demo
     eventually(lambda: demo.metric("collector", "records_published_total") >= 1000, 180, 0.5)
     quiet(demo)
     served = demo.request_log()
-    records = demo.stream()
+    records, exchanges = demo.stream(), demo.exchanges()
     by_delta, by_folder = demo.lake_rows_by_delta(), demo.lake_rows_by_folder()
     resume(demo)
 
@@ -77,14 +79,24 @@ def test_lake_holds_every_row_the_market_served_once_for_both_readers(demo: Demo
         assert (row["event_id"], row["price"], row["provider"], row["role"]) == (record.event_id, record.price, record.provider, record.role)
         if record.kind == Kind.LIVE:
             assert (row["provider"], row["provider_asset_id"], row["price"]) in prices, record
-    # Every good response of the primary is in Kafka, except during a stop or start of the collector, and those that came after the end of their poll.
+    # Every good response of the primary is an exchange in Kafka, except at a stop or start of the collector and after the end of its poll.
+    own = [one for one in exchanges if one["provider"] == "coingecko"]
+    good = {one["fetch_id"] for one in own if one["outcome"] == "ok"}
     answers = [entry for entry in served if entry["provider"] == "coingecko" and entry["status"] == 200 and len(entry["prices"]) == 17]
-    unified = Counter(
-        (record.provider_asset_id, record.price) for record in records.values() if record.kind == Kind.LIVE and record.provider == "coingecko"
-    )
-    missing = [entry for entry in answers if any(unified[asset, price] == 0 for asset, price in entry["prices"].items())]
-    late = sum(one["provider"] == "coingecko" and one["outcome"] == FallbackReason.TIMEOUT for one in demo.exchanges())
-    assert len(missing) <= 3 + late, [entry["seq"] for entry in missing]
+    assert len(answers) - len(good) <= 3 + sum(one["outcome"] == FallbackReason.TIMEOUT for one in own)
+    # Each exchange is 17 records, or its tick's own record says that the result was not there when the tick was closed.
+    ticks = {one["tick_ts"]: orjson.loads(one["body"]) for one in exchanges if (one["provider"], one["endpoint"]) == (RECORDER, TICK)}
+    used = {
+        tick["results"]["coingecko"]["fetch_id"]
+        for tick in ticks.values()
+        if "coingecko" in tick["results"] and "failure" not in tick["results"]["coingecko"]
+    }
+    unified = Counter(record.fetch_id for record in records.values() if record.kind == Kind.LIVE and record.provider == "coingecko")
+    assert unified == Counter(dict.fromkeys(used, 17))
+    assert used <= good
+    unused = [ticks[one["tick_ts"]] for one in own if one["fetch_id"] in good - used and one["tick_ts"] in ticks]
+    reasons = {tick["absent"].get("coingecko") or tick["results"]["coingecko"].get("failure") for tick in unused}
+    assert reasons <= {FallbackReason.TIMEOUT, FallbackReason.UNAVAILABLE}
 
 
 def test_layout_names_and_compression_are_as_documented(demo: Demo) -> None:
