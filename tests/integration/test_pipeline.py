@@ -140,8 +140,8 @@ def test_failing_primary_falls_back_within_a_tick_and_returns(demo: Demo, spec: 
     assert len(roles) > len(failed) / 2
     assert {role for _, role in roles} == {"fallback"}
     fallbacks = [record for record in during if record.role == "fallback"]
-    # A busy machine may deliver a response too late.
-    assert {reason} <= {record.fallback_reason for record in fallbacks} <= {reason, "timeout"}
+    # A busy machine may deliver a response too late, and a fault that then lasts more ticks opens the breaker.
+    assert {reason} <= {record.fallback_reason for record in fallbacks} <= {reason, "timeout", "breaker_open"}
     assert {record.provider for record in fallbacks} == {"coinmarketcap"}
     assert {record.asset_id for record in fallbacks} == {asset.asset_id for asset in demo.settings.assets}
 
