@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 from actors.publishing.kafka_transport import COLLECTOR
 from cryptoviz.gaps import SETTLE_TICKS, Gap, open_gaps
 from cryptoviz.kafka import KafkaClients, producer_id, progress_of
-from cryptoviz.lake.delta import TABLE_ERRORS, open_table
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable, read_newest
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import TIME
@@ -63,10 +63,13 @@ def settled_before(settings: Settings, now_ms: int, clients: KafkaClients | None
 def first_live_ticks(settings: Settings) -> dict[str, int]:
     """The first tick with a live row in the lake, by asset (UTC epoch ms). Raises EngineUnavailable."""
     found: dict[str, int] = {}
-    for rows in _rows(settings, ds.field("kind") == Kind.LIVE.value)[1]:
+
+    def take(rows: pa.RecordBatch) -> None:
         firsts = pa.table(rows).group_by("asset_id").aggregate([("tick_ts", "min")])
         for asset_id, first in zip(firsts["asset_id"].to_pylist(), _ms(firsts["tick_ts_min"]), strict=True):
             found[asset_id] = min(first, found.get(asset_id, first))
+
+    _read(settings, ds.field("kind") == Kind.LIVE.value, take)
     return found
 
 
@@ -92,12 +95,13 @@ class UnfilledTicks:
         ticks = [tick for of in self.left.values() for tick in of]
         if ticks:
             low, high = (pa.scalar(utc(one), TIME) for one in (min(ticks), max(ticks)))
-            self._seen, record_batches = _rows(self._settings, (ds.field("tick_ts") >= low) & (ds.field("tick_ts") <= high))
-            for rows in record_batches:
-                for asset_id in pc.unique(rows["asset_id"]).to_pylist():
-                    own = rows.filter(pc.equal(rows["asset_id"], asset_id))
-                    self.left.get(asset_id, set()).difference_update(_ms(own["tick_ts"]))
+            self._seen = _read(self._settings, (ds.field("tick_ts") >= low) & (ds.field("tick_ts") <= high), self._take)
         self.refresh()
+
+    def _take(self, rows: pa.RecordBatch) -> None:
+        for asset_id in pc.unique(rows["asset_id"]).to_pylist():
+            own = rows.filter(pc.equal(rows["asset_id"], asset_id))
+            self.left.get(asset_id, set()).difference_update(_ms(own["tick_ts"]))
 
     def refresh(self) -> None:
         """Remove ticks published since the last call, or since the lake version read by `load`. Raises EngineUnavailable."""
@@ -113,16 +117,18 @@ class UnfilledTicks:
         self._seen |= {(topic_id, partition): end for partition, (_, end) in spans.items()}
 
 
-def _rows(settings: Settings, condition: Any) -> tuple[dict[tuple[str, int], int], Iterator[pa.RecordBatch]]:
-    """The Kafka offsets of the prices table, and its rows as record batches."""
+def _read(settings: Settings, condition: Any, take: Callable[[pa.RecordBatch], None]) -> dict[tuple[str, int], int]:
+    """Give the rows of the prices table to `take`, and return the table's Kafka offsets. If maintenance replaces files meanwhile, rows come again."""
     address = table_address(settings.s3, "prices")
-    with store_errors(address.endpoint, f"return {address.uri}", TABLE_ERRORS):
-        table = open_table(address.uri, settings.s3.storage_options())
-        if table is None:
-            return {}, iter(())
+
+    def read(table: DeltaTable) -> dict[tuple[str, int], int]:
+        for rows in table.to_pyarrow_dataset().to_batches(columns=["asset_id", "tick_ts", "kind"], filter=condition):
+            take(rows)
         progress = read_progress(table)
-        record_batches = table.to_pyarrow_dataset().to_batches(columns=["asset_id", "tick_ts", "kind"], filter=condition)
-        return ({} if progress is None else dict(progress.offsets)), record_batches
+        return {} if progress is None else dict(progress.offsets)
+
+    with store_errors(address.endpoint, f"return {address.uri}", TABLE_ERRORS):
+        return read_newest(address.uri, settings.s3.storage_options(), read) or {}
 
 
 def _ms(column: Any) -> list[int]:

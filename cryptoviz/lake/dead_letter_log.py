@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cryptoviz.errors import QueryError
-from cryptoviz.lake.delta import TABLE_ERRORS, open_table
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable, read_newest
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.schema import DEAD_TABLE
 from cryptoviz.lake.store_errors import store_errors
@@ -104,10 +104,10 @@ class ReasonCounts:
             EngineUnavailable: the object store does not answer.
         """
         with self._lock, store_errors(self._address.endpoint, f"return {self._address.uri}", TABLE_ERRORS):
-            table = open_table(self._address.uri, self._options)
-            return {} if table is None else self._look(set(table.get_add_actions().column("path").to_pylist()))
+            return read_newest(self._address.uri, self._options, self._look) or {}
 
-    def _look(self, paths: set[str]) -> Mapping[str, int]:
+    def _look(self, table: DeltaTable) -> Mapping[str, int]:
+        paths: set[str] = set(table.get_add_actions().column("path").to_pylist())
         for gone in self._by_file.keys() - paths:
             del self._by_file[gone]
         filesystem = self._access.filesystem() if paths - self._by_file.keys() else None

@@ -6,8 +6,9 @@ would redirect requests, and its HTTP client uses `http_proxy`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -16,7 +17,10 @@ from deltalake.fs import DeltaStorageHandler
 from cryptoviz.lake.store_errors import CLIENT_ERRORS
 from cryptoviz.local.shell import without_the_shell
 
-__all__ = ["TABLE_ERRORS", "DeltaTable", "open_table"]
+__all__ = ["TABLE_ERRORS", "DeltaTable", "open_table", "read_newest"]
+
+T = TypeVar("T")
+_TRIES = 4
 
 TABLE_ERRORS: tuple[type[Exception], ...] = (*CLIENT_ERRORS, DeltaError, OSError)
 """Errors of reading or writing a table when the store refuses a request or does not answer, for `store_errors`. pyarrow raises OSError."""
@@ -46,6 +50,27 @@ def open_table(uri: str, options: dict[str, str]) -> DeltaTable | None:
         return DeltaTable(uri, storage_options=options)
     except TableNotFoundError:
         return None
+
+
+def read_newest(uri: str, options: dict[str, str], read: Callable[[DeltaTable], T]) -> T | None:
+    """The result of `read` for the newest version; None before the table's first commit.
+
+    Maintenance deletes the files that it replaces at once, so `read` may not find a file of its version: it is then called for the next one.
+
+    Raises:
+        TABLE_ERRORS: the store does not answer, or maintenance replaced files during every try.
+    """
+    for last in (*(False,) * (_TRIES - 1), True):
+        table = open_table(uri, options)
+        if table is None:
+            return None
+        try:
+            return read(table)
+        except TABLE_ERRORS:
+            newer = None if last else open_table(uri, options)
+            if newer is None or newer.version() == table.version():
+                raise
+    raise AssertionError("the last try returns or raises")  # pragma: no cover
 
 
 def _settings_alone(options: dict[str, Any]) -> AbstractContextManager[None]:

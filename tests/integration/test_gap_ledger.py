@@ -17,7 +17,8 @@ from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.audit import RULES_WHOLE as RULES
 from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
-from cryptoviz.lake import Lake
+from cryptoviz.lake import Lake, gap_ledger
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.gap_ledger import gaps_address, read_gaps
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES, RAW
@@ -115,6 +116,24 @@ def test_ticks_count_from_the_first_one_though_no_price_ever_came(settings: Sett
         ("bitcoin", 5, 5, NOT_RUNNING, "open"),
         ("ethereum", 5, 5, NOT_RUNNING, "open"),
     ]
+
+
+def test_a_ledger_that_is_replaced_during_a_read_is_read_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed(settings, [1, 2])
+    find_gaps(settings, tick(3))
+    opened = []
+
+    def rows_after_the_next_round(table: DeltaTable) -> list[dict[str, Any]]:
+        opened.append(table.version())
+        if len(opened) == 1:
+            failed(settings, [3, 4])
+            find_gaps(settings, tick(5))
+        return read_rows(table)
+
+    read_rows = gap_ledger._rows
+    monkeypatch.setattr(gap_ledger, "_rows", rows_after_the_next_round)
+    assert listed(read_gaps(settings)) == [("bitcoin", 1, 4, "unavailable", "open"), ("ethereum", 1, 4, "unavailable", "open")]
+    assert opened[-1] > opened[0]
 
 
 def brought(settings: Settings, rows: Sequence[UnifiedRecord]) -> None:

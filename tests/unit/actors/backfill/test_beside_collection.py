@@ -57,7 +57,7 @@ class Scene:
         self.asked: list[int] = []
         ledger = [Gap(GapScope.ASSET, "bitcoin", tick(gap[0]), tick(gap[-1]), STEP, len(gap), "dropped", 0)]
         monkeypatch.setattr(operation, "read_gaps", lambda _: ledger)
-        monkeypatch.setattr(wanted, "_rows", lambda *_: ({}, iter(())))
+        monkeypatch.setattr(wanted, "_read", lambda *_: {})
         monkeypatch.setattr(wanted, "topic_ends", lambda *_, **__: ("t", {0: (0, len(self.broker.committed))}))
         monkeypatch.setattr(wanted, "read_topic", self._read)
 
