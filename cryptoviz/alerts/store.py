@@ -10,15 +10,14 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 import redis
 
 from cryptoviz.alerts.evaluate import Evaluation, Firing, RuleState
 from cryptoviz.alerts.rule import Rule
+from cryptoviz.alerts.stored import decode, encode, integers
 from cryptoviz.errors import AlertRefused, EngineUnavailable, UnknownAlert
-from cryptoviz.log import get_logger
 from cryptoviz.masking import mask_url
 from cryptoviz.nearest import did_you_mean
 from cryptoviz.redis_keys import ALERTS_KEY
@@ -34,10 +33,6 @@ _EXPIRES_MS = 15_000
 _TIMEOUT_S = 2.0
 _SLACK = 50
 """The history is cut when it is longer than its bound by so many."""
-
-T = TypeVar("T")
-
-log = get_logger("alerts")
 
 
 class Outdated(Exception):
@@ -90,7 +85,7 @@ class AlertStore:
         with self._reach():
             if self._client.hlen(self._keys["rules"]) >= RULES:
                 raise AlertRefused(f"there are {RULES} alert rules: valid is at most that; remove one", field="rules", value=str(RULES))
-            if not self._client.hsetnx(self._keys["rules"], rule.rule_id, _encode(rule)):
+            if not self._client.hsetnx(self._keys["rules"], rule.rule_id, encode(rule)):
                 raise AlertRefused(f"the id {rule.rule_id!r} is in use: valid is another", field="id", value=rule.rule_id)
             self._client.incr(self._keys["revision"])
 
@@ -99,7 +94,7 @@ class AlertStore:
         before = self.rule(rule_id)
         after = replace(change(before), rule_id=rule_id)
         with self._reach(), self._client.pipeline() as batch:
-            batch.hset(self._keys["rules"], rule_id, _encode(after))
+            batch.hset(self._keys["rules"], rule_id, encode(after))
             if replace(after, muted=before.muted, note=before.note, created_ms=before.created_ms) != before:
                 batch.hdel(self._keys["states"], rule_id)
             batch.incr(self._keys["revision"])
@@ -123,8 +118,8 @@ class AlertStore:
             for part in ("rules", "states", "seen"):
                 batch.hgetall(self._keys[part])
             revision, rules, states, seen = batch.execute()
-        known = {name: state for name, text in states.items() if (state := _decode(text, RuleState)) is not None}
-        return Loaded(int(revision or 0), tuple(_rules(rules)), known, {asset_id: int(tick) for asset_id, tick in seen.items()})
+        known = {name: state for name, text in states.items() if (state := decode(text, RuleState)) is not None}
+        return Loaded(_revision(revision), tuple(_rules(rules)), known, integers(seen))
 
     def claim(self, token: str, *, take_over: bool) -> bool:
         """Become or stay the pipeline's evaluator. Only with `take_over` from another that renews its claim."""
@@ -144,7 +139,7 @@ class AlertStore:
 
     def revision(self) -> int:
         with self._reach():
-            return int(self._client.get(self._keys["revision"]) or 0)
+            return _revision(self._client.get(self._keys["revision"]))
 
     def commit(self, token: str, revision: int, result: Evaluation, channels: tuple[str, ...]) -> list[Firing]:
         """Store an evaluation of the rules of `revision`, and queue its firings for the channels; returns them as stored.
@@ -154,12 +149,12 @@ class AlertStore:
         """
         with self._reach(), self._client.pipeline() as batch:
             batch.watch(self._keys["evaluator"], self._keys["revision"])
-            if batch.get(self._keys["evaluator"]) != token or int(batch.get(self._keys["revision"]) or 0) != revision:
+            if batch.get(self._keys["evaluator"]) != token or _revision(batch.get(self._keys["revision"])) != revision:
                 raise Outdated
             room = {channel: QUEUE - batch.llen(self._keys[f"queue:{channel}"]) for channel in channels}
             batch.multi()
             if result.states:
-                batch.hset(self._keys["states"], mapping={name: _encode(state) for name, state in result.states.items()})
+                batch.hset(self._keys["states"], mapping={name: encode(state) for name, state in result.states.items()})
             if result.seen:
                 batch.hset(self._keys["seen"], mapping=result.seen)
             stored = [self._queue_firing(batch, firing, room) for firing in result.firings]
@@ -179,7 +174,7 @@ class AlertStore:
                 batch.rpush(self._keys[f"queue:{channel}"], firing.firing_id)
                 room[channel] -= 1
         stored = replace(firing, deliveries=deliveries)
-        batch.hset(self._keys["history"], firing.firing_id, _encode(stored))
+        batch.hset(self._keys["history"], firing.firing_id, encode(stored))
         return stored
 
     def _cut_history(self) -> None:
@@ -199,7 +194,7 @@ class AlertStore:
             batch.hgetall(self._keys["deliveries"])
             stored, results = batch.execute()
         newest = sorted(stored, reverse=True)[: min(count, HISTORY)]
-        found = [firing for name in newest if (firing := _decode(stored[name], Firing)) is not None]
+        found = [firing for name in newest if (firing := decode(stored[name], Firing)) is not None]
         for firing in found:
             firing.deliveries.update({channel: text for channel in firing.deliveries if (text := results.get(f"{firing.firing_id}|{channel}"))})
         return found
@@ -209,7 +204,7 @@ class AlertStore:
         with self._reach():
             while (firing_id := self._client.lindex(self._keys[f"queue:{channel}"], 0)) is not None:
                 text = self._client.hget(self._keys["history"], firing_id)
-                firing = None if text is None else _decode(text, Firing)
+                firing = None if text is None else decode(text, Firing)
                 if firing is not None:
                     return firing
                 self._client.lrem(self._keys[f"queue:{channel}"], 1, firing_id)  # the history no longer has it
@@ -232,21 +227,12 @@ class AlertStore:
             raise EngineUnavailable(text, engine="redis", address=self._address) from None
 
 
-def _encode(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _decode(text: str, kind: type[T]) -> T | None:
-    """None for a value of a later version, or of another program, which is left as it is."""
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.MsgspecError, ValueError) as error:
-        log.warning("unreadable_alert_value", kind=kind.__name__, reason=str(error))
-        return None
+def _revision(stored: str | None) -> int:
+    return integers({"revision": stored or "0"}).get("revision", 0)
 
 
 def _rules(stored: Mapping[str, str]) -> list[Rule]:
-    rules = [rule for text in stored.values() if (rule := _decode(text, Rule)) is not None]
+    rules = [rule for text in stored.values() if (rule := decode(text, Rule)) is not None]
     return sorted(rules, key=lambda rule: (rule.created_ms, rule.rule_id))
 
 

@@ -88,6 +88,11 @@ class AlertDelivery:
             self._failures = 0
             self._queue.note_delivery(name, firing.firing_id, f"refused: {error}", done=True)
             return True
+        except Exception as error:  # a fault with one message must not keep all others from being sent
+            log.exception("alert_not_sendable", channel=name, firing=firing.firing_id)
+            self._failures = 0
+            self._queue.note_delivery(name, firing.firing_id, f"refused: {type(error).__name__}", done=True)
+            return True
         self._failures = 0
         self._queue.note_delivery(name, firing.firing_id, "sent", done=True)
         return True

@@ -144,6 +144,11 @@ class AlertFeed:
                 log.warning("alerts_not_stored", reason=str(error), waiting_records=len(self._waiting))
             self._publish(str(error))
             return _RETRY_S
+        except Exception as error:  # the thread must not end unseen: the page says why nothing is evaluated, and each step tries again
+            if self._state.view().problem is None:
+                log.exception("alerts_not_evaluated")
+            self._publish(f"{type(error).__name__}: {error}")
+            return _RETRY_S
         self._publish(None)
         return _TIME_S if self._evaluator is not None and self._evaluator.watches_time else _LOOK_S
 

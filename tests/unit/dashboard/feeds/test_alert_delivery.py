@@ -8,7 +8,7 @@ import pytest
 
 from cryptoviz.alerts.evaluate import Evaluation, Firing, firing_of
 from cryptoviz.alerts.rule import Kind, Rule
-from cryptoviz.errors import CryptoVizError, DeliveryFailed, DeliveryRefused
+from cryptoviz.errors import DeliveryFailed, DeliveryRefused
 from dashboard.feeds.alert_delivery import AlertDelivery
 from tests.support.alert_fakes import FakeAlertStore
 from tests.support.clock import FakeClock
@@ -22,7 +22,7 @@ class Receiver:
 
     name = "webhook"
 
-    def __init__(self, *fails: CryptoVizError | None) -> None:
+    def __init__(self, *fails: Exception | None) -> None:
         self.fails = list(fails)
         self.took: list[int] = []
 
@@ -100,3 +100,10 @@ def test_the_thread_ends(store: FakeAlertStore) -> None:
     one.start()
     one.stop(5.0)
     one.stop(5.0)
+
+
+def test_a_message_that_breaks_its_channel_keeps_no_other_from_being_sent(store: FakeAlertStore) -> None:
+    receiver = Receiver(ValueError("Header values may not contain linefeed"))
+    assert delivery(store, receiver).step() == 30.0
+    assert receiver.took == [1, 2]
+    assert store.results["webhook", store.fired[0].firing_id] == "refused: ValueError"

@@ -177,3 +177,16 @@ def test_the_thread_ends_and_gives_up_its_claim() -> None:
 
 def status(state: ComponentState) -> PipelineStatus:
     return PipelineStatus(state, "", (a_component(state=state),))
+
+
+def test_a_fault_of_an_evaluation_is_shown_and_ends_no_thread() -> None:
+    odd = replace(RULE, rule_id="r2", threshold=Decimal("NaN"))
+    store = FakeAlertStore(RULE, odd)
+    one = Dashboard(store)
+    assert one.read(tick(0, 99)) == []
+    assert "InvalidOperation" in str(one.state.view().problem)
+    del store.rules_by_id["r2"]
+    store.edit()
+    one.feed.edited()
+    assert one.read(tick(1, 105)) == [("bitcoin", "105")]
+    assert one.state.view().problem is None
