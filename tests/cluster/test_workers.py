@@ -149,8 +149,12 @@ def stopped(processes: list[psutil.Process]) -> Iterator[None]:
 
 
 def comes_and_goes(command: str) -> bool:
-    """Whether a process with this command ends, or begins, without a `ray up`: maintenance, idle workers of Ray and Spark, Ray's connections."""
-    return any(each in command for each in ("ray::IDLE", "-m spark_jobs.maintenance", "-m spark_jobs.streaming.daemon")) or command.startswith("ssh ")
+    """Whether a process with this command ends, or begins, without a `ray up`: maintenance, idle workers of Ray and Spark, Ray's connections.
+
+    A worker of Ray is `default_worker.py` until it has its name, `ray::IDLE` or that of its actor.
+    """
+    parts = ("ray::IDLE", "ray/_private/workers/default_worker.py", "-m spark_jobs.maintenance", "-m spark_jobs.streaming.daemon")
+    return any(each in command for each in parts) or command.startswith("ssh ")
 
 
 def assert_each_row_once(cluster: Cluster, least: int) -> int:
