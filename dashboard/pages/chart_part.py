@@ -152,7 +152,7 @@ class ChartPart:
 
     def _say(self, candles: int, currency: str, others: Mapping[str, int]) -> None:
         what = f"{candles} {say('candles of')} {self.interval} {say('from polled prices in')} {currency}, UTC."
-        words = f"{what} {other_currencies(others, 'ticks')} {say(_VOLUME_NOTE)}"
+        words = f"{what} {other_currencies(others, say('ticks'))} {say(_VOLUME_NOTE)}"
         self._session.out.put("chart.caption", element("span", text(f"{words} {self._note}".strip()), "cv-note"))
 
     @property
@@ -176,7 +176,7 @@ class ChartPart:
 
     def _not_loaded(self, asked: tuple[str, str], error: Exception) -> None:
         if asked == (self.coin, self.interval):
-            self._note = f"Older candles are not available: {error}"
+            self._note = say("Older candles are not available: {error}", error=error)
 
     def _marked(self, asked: tuple[str, str], marks: Marks) -> None:
         if asked == (self.coin, self.interval):

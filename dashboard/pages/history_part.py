@@ -20,7 +20,6 @@ _SHOWN_ROWS = 2_000  # table only, with a note; statistics and downloads contain
 _QUICK_REFRESH_MS, _SLOW_REFRESH_MS = 5_000, 30_000
 _QUICK_RANGES = ("15m", "1h")
 _EMPTY = PriceHistory((), ())
-_LOADING = state_markup("loading", "Reading the lake")
 _TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
 
@@ -34,7 +33,7 @@ class HistoryPart:
         self._page = 0
         self._next_ms = 0
         self._shown = _EMPTY
-        self._state = _LOADING
+        self._state = _loading()
         self._problem = ""
 
     def choose(self, coin: str) -> None:
@@ -81,25 +80,25 @@ class HistoryPart:
         self._session.in_background(
             lambda: self._session.app_context.history.download(coin, since_ms, kind),
             lambda content: self._session.download(f"{coin}-{name}.{kind}", _TYPES[kind], content),
-            lambda error: self._session.notify("error", f"Download failed: {error}"),
+            lambda error: self._session.notify("error", say("Download failed: {error}", error=error)),
         )
 
     def _reload(self) -> None:
         self._shown, self._page, self._next_ms = _EMPTY, 0, 0
-        self._state, self._problem = _LOADING, "reading…"
+        self._state, self._problem = _loading(), say("reading…")
 
     def _loaded(self, asked: tuple[str, str], found: PriceHistory) -> None:
         if asked != (self._coin, self._range):
             return
         self._shown, self._problem = found, ""
-        self._state = "" if found.rows else state_markup("empty", "No rows in the lake yet", f"{self._coin}, last {self._range}")
+        self._state = "" if found.rows else state_markup("empty", "No rows in the lake yet", f"{self._coin}, {say('last')} {self._range}")
 
     def _failed(self, asked: tuple[str, str], error: Exception) -> None:
         if asked != (self._coin, self._range):
             return
         if self._shown.rows:
             # The displayed rows are still correct, just not the newest.
-            self._problem = f"not refreshed: {error}"
+            self._problem = say("not refreshed: {error}", error=error)
             return
         self._problem = ""
         self._state = state_markup("error", "Cannot read the lake", str(error))
@@ -108,11 +107,11 @@ class HistoryPart:
         out, shown = self._session.out, self._shown
         count = f"{format_count(shown.count)} {say('row' if shown.count == 1 else 'rows')}" if shown.rows else ""
         if shown.count > len(shown.rows):
-            count += f", newest {len(shown.rows):,} shown"
+            count += say(", newest {count} shown", count=format_count(len(shown.rows)))
         note = element("span", text(self._problem or count), "cv-warn" if self._problem else "cv-note")
         out.put("history.title", f"{element('h2', text(say('History')), 'cv-title')}&nbsp; {note}")
         chosen, *others = shown.summaries or (None,)
-        left_out = other_currencies({one.currency: one.count for one in others if one}, "rows")
+        left_out = other_currencies({one.currency: one.count for one in others if one}, say("rows"))
         in_currency = "" if chosen is None else f", {say('in')} {chosen.currency}. {left_out}"
         where = f"{self._coin}, {say('last')} {self._range}, {say('all rows of the lake')}{in_currency}".strip()
         out.put("statistics.title", f"{element('h2', text(say('Summary statistics')), 'cv-title')}&nbsp; {element('span', text(where), 'cv-note')}")
@@ -123,3 +122,8 @@ class HistoryPart:
         elif chosen is not None:
             out.put("history.rows", history_table(shown.rows, self._page))
             out.put("statistics", summary_markup(chosen))
+
+
+def _loading() -> str:
+    """In the language of the page, which is not known when the module is imported."""
+    return state_markup("loading", "Reading the lake")

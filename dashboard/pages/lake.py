@@ -19,6 +19,8 @@ from dashboard.views.placeholders import state_markup
 __all__ = ["KIND", "LakePage"]
 
 _AGE = "last_round_age_s"
+_REPORTED_LATE_MS = 5_000
+"""The age is that of the last probe, which is some seconds old."""
 
 
 class LakePage(Page):
@@ -28,16 +30,19 @@ class LakePage(Page):
         super().__init__(session, link)
         self._sql = SqlPart(session)
         self._trace = TracePart(session)
+        self._maintained: int | None = None
 
     def refresh(self) -> None:
         app_context = self.session.app_context
         days, problem = app_context.inspection.days.look()
-        gaps, _ = app_context.inspection.gaps.look()
+        gaps, gaps_problem = app_context.inspection.gaps.look()
         if days:
             first = min(day.day for day in days if day.table == "prices") if any(day.table == "prices" for day in days) else None
             first_ms = None if first is None else epoch_ms(datetime(first.year, first.month, first.day, tzinfo=UTC))
-            self.out.put("lake.line", total_line(days, self._maintained()))
-            if gaps is not None:
+            self.out.put("lake.line", total_line(days, self._maintained_ms()))
+            if gaps_problem is not None:
+                self.out.put("lake.strip", state_markup("error", "Cannot read the gaps", gaps_problem))
+            elif gaps is not None:
                 count = len(app_context.settings.assets)
                 self.out.put("lake.strip", gap_strip(gaps, self.session.now_ms() // 60_000 * 60_000, app_context.tick_ms, count, first_ms))
             stale = "" if problem is None else state_markup("error", "Not refreshed", problem)
@@ -62,11 +67,17 @@ class LakePage(Page):
         elif verb == "trace":
             self._trace.start(values.get("asset", "").strip().lower() or self.link.coin, values.get("at", "").strip())
 
-    def _maintained(self) -> str:
+    def _maintained_ms(self) -> int | None:
+        """When maintenance last ran, UTC epoch ms; None if it has not. It is kept while the age that is reported agrees with it."""
         pipeline, _ = self.session.app_context.control.read()
         component = pipeline.component(MAINTENANCE) if pipeline is not None else None
         age_s = None if component is None else component.metrics.get(_AGE)
-        return "maintenance has not run yet" if age_s is None else f"last maintenance {age_s:,.0f} s ago"
+        if age_s is None:
+            return None
+        found = self.session.now_ms() - round(age_s * 1000)
+        if self._maintained is None or abs(found - self._maintained) > _REPORTED_LATE_MS:
+            self._maintained = found
+        return self._maintained
 
 
 KIND = PageKind("lake", "lake", lake_frame, LakePage)

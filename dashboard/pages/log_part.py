@@ -8,6 +8,7 @@ from dashboard.page_session import Session
 from dashboard.views.log_lines import log_markup
 from dashboard.views.markup import element, text
 from dashboard.views.placeholders import state_markup
+from dashboard.views.texts import say
 
 __all__ = ["LogPart"]
 
@@ -29,11 +30,11 @@ class LogPart:
         """Follow the log of a component, which exists."""
         if name != self._name:
             self._name, self._next_ms, self._reading = name, 0, False
-            self._markup = state_markup("loading", f"Reading the log of {name}")
+            self._markup = state_markup("loading", say("Reading the log of {name}", name=name))
 
     def refresh(self) -> None:
         out = self._session.out
-        out.put("pipeline.logname", element("span", text(self._name and f"{self._name}, last {_LINES} lines"), "cv-note"))
+        out.put("pipeline.logname", element("span", text(self._name and say("{name}, last {count} lines", name=self._name, count=_LINES)), "cv-note"))
         out.put("pipeline.log", self._markup)
         now_ms = self._session.now_ms()
         if not self._name or self._reading or now_ms < self._next_ms:
@@ -48,7 +49,7 @@ class LogPart:
         self._ended(name, log_markup(lines) if lines else state_markup("empty", "The log is empty"))
 
     def _failed(self, name: str, error: Exception) -> None:
-        self._ended(name, state_markup("error", f"Cannot read the log of {name}", str(error)))
+        self._ended(name, state_markup("error", say("Cannot read the log of {name}", name=name), str(error)))
 
     def _ended(self, name: str, markup: str) -> None:
         if name == self._name:

@@ -10,6 +10,7 @@ from cryptoviz.client import ControlClient
 from dashboard.page_session import Session
 from dashboard.views.operation_rows import operation_table, parse_operation
 from dashboard.views.placeholders import state_markup
+from dashboard.views.texts import say
 
 __all__ = ["OperationsPart"]
 
@@ -40,14 +41,14 @@ class OperationsPart:
                 self._session.notify("error", asked)
                 return
             name = uuid.uuid4().hex
-            self._send(lambda client: client.operations.start(asked, name), f"Started: {asked.kind}")
+            self._send(lambda client: client.operations.start(asked, name), say("Started: {kind}", kind=asked.kind))
         elif verb in ("cancel_operation", "resume_operation"):
             rows, _ = self._session.app_context.inspection.operations.look()
             one = next((row for row in rows or () if row.id == values.get("id")), None)
             if one is not None and verb == "cancel_operation":
-                self._send(lambda client: client.operations.cancel(one.id), f"Requested: cancel {one.kind}")
+                self._send(lambda client: client.operations.cancel(one.id), say("Requested: cancel {kind}", kind=one.kind))
             elif one is not None:
-                self._send(lambda client: client.operations.resume(one.id), f"Resumed: {one.kind}")
+                self._send(lambda client: client.operations.resume(one.id), say("Resumed: {kind}", kind=one.kind))
 
     def _send(self, call: Callable[[ControlClient], object], done: str) -> None:
         app_context = self._session.app_context

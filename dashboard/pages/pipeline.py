@@ -16,6 +16,7 @@ from dashboard.views.markup import element
 from dashboard.views.pipeline_frame import PIPELINE, component_table, console_links, pipeline_frame
 from dashboard.views.pipeline_rows import Verb, allowed, component_row, pipeline_summary
 from dashboard.views.placeholders import state_markup
+from dashboard.views.texts import say
 
 __all__ = ["KIND", "PipelinePage"]
 
@@ -57,8 +58,8 @@ class PipelinePage(Page):
         if verb in tuple(Verb) and self._allowed(Verb(verb), name):
             self.session.in_background(
                 lambda: self._send(Verb(verb), name),
-                lambda _nothing: self.session.notify("success", f"Requested: {verb} {name}"),
-                lambda error: self.session.notify("error", f"Could not {verb} {name}: {error}"),
+                lambda _nothing: self.session.notify("success", say("Requested: {verb} {name}", verb=say(verb), name=say(name))),
+                lambda error: self.session.notify("error", say("Could not {verb} {name}: {error}", verb=say(verb), name=say(name), error=error)),
             )
 
     def _allowed(self, verb: Verb, name: str) -> bool:

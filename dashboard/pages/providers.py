@@ -10,6 +10,7 @@ from dashboard.pages.page import Page, PageKind
 from dashboard.views.explore_frames import providers_frame
 from dashboard.views.placeholders import state_markup
 from dashboard.views.provider_rows import provider_table
+from dashboard.views.texts import say
 
 __all__ = ["KIND", "ProvidersPage"]
 
@@ -35,8 +36,8 @@ class ProvidersPage(Page):
             return
         self.session.in_background(
             lambda: self._send(verb, name),
-            lambda _nothing: self.session.notify("success", f"{name}: breaker {'opened' if verb == 'trip' else 'closed'}"),
-            lambda error: self.session.notify("error", f"Could not {verb} {name}: {error}"),
+            lambda _nothing: self.session.notify("success", say("{name}: breaker opened" if verb == "trip" else "{name}: breaker closed", name=name)),
+            lambda error: self.session.notify("error", say("Could not {verb} {name}: {error}", verb=say(verb), name=name, error=error)),
         )
 
     def _send(self, verb: str, name: str) -> None:

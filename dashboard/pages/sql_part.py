@@ -6,7 +6,9 @@ from dashboard.feeds.sql_runner import SqlResult, SqlRun
 from dashboard.page_session import Session
 from dashboard.views.lake_rows import result_table
 from dashboard.views.markup import element, text
+from dashboard.views.numbers import format_count, format_number
 from dashboard.views.placeholders import state_markup
+from dashboard.views.texts import say
 
 __all__ = ["SqlPart"]
 
@@ -53,11 +55,13 @@ class SqlPart:
         self._session.in_background(
             result.csv if kind == "csv" else result.parquet,
             lambda content: self._session.download(f"query.{kind}", _TYPES[kind], content),
-            lambda error: self._session.notify("error", f"Download failed: {error}"),
+            lambda error: self._session.notify("error", say("Download failed: {error}", error=error)),
         )
 
     def refresh(self) -> None:
-        running = element("button", "Cancel", "cv-button cv-cancel-sql", type="button", data_act="cancel_sql") if self._run is not None else ""
+        running = (
+            element("button", text(say("Cancel")), "cv-button cv-cancel-sql", type="button", data_act="cancel_sql") if self._run is not None else ""
+        )
         self._session.out.put("lake.sql", running)
         self._session.out.put("lake.result", self._markup)
 
@@ -67,9 +71,10 @@ class SqlPart:
         self._run, self._result = None, result
         count = result.rows.num_rows
         took = (self._session.now_ms() - self._since_ms) / 1000
-        limit = f", cut at {self._session.app_context.inspection.sql.limits.rows:,}" if result.cut else ""
-        shown = f", first {_SHOWN_ROWS} shown" if count > _SHOWN_ROWS else ""
-        note = element("span", text(f"{count:,} row{'' if count == 1 else 's'}{limit}{shown}, {took:.1f} s"), "cv-note cv-sql-note")
+        limit = say(", cut at {count}", count=format_count(self._session.app_context.inspection.sql.limits.rows)) if result.cut else ""
+        shown = say(", first {count} shown", count=_SHOWN_ROWS) if count > _SHOWN_ROWS else ""
+        rows_word = say("row" if count == 1 else "rows")
+        note = element("span", text(f"{format_count(count)} {rows_word}{limit}{shown}, {format_number(took, 1)} s"), "cv-note cv-sql-note")
         buttons = "".join(
             element("button", f"{kind.upper() if kind == 'csv' else 'Parquet'}", "cv-button", type="button", data_act="download_sql", data_kind=kind)
             for kind in _TYPES
@@ -85,5 +90,5 @@ class SqlPart:
             return
         self._run = None
         line, column = getattr(error, "line", None), getattr(error, "column", None)
-        place = f" (line {line}, column {column})" if line is not None else ""
-        self._markup = state_markup("error", f"The query failed{place}", str(error))
+        place = say(" (line {line}, column {column})", line=line, column=column) if line is not None else ""
+        self._markup = state_markup("error", f"{say('The query failed')}{place}", str(error))

@@ -10,7 +10,9 @@ from dashboard.views.explore_frames import topics_frame
 from dashboard.views.lake_rows import dead_table
 from dashboard.views.link import Link
 from dashboard.views.markup import element, text
+from dashboard.views.numbers import format_count
 from dashboard.views.placeholders import state_markup
+from dashboard.views.texts import say
 from dashboard.views.topic_rows import Browse, Found, Start, parse_browse, record_table, topic_table
 
 __all__ = ["KIND", "TopicsPage"]
@@ -66,7 +68,7 @@ class TopicsPage(Page):
         inspection = self.session.app_context.inspection
         self._asked += 1
         number = self._asked
-        self._records = state_markup("loading", f"Reading {asked.topic}")
+        self._records = state_markup("loading", say("Reading {topic}", topic=asked.topic))
         self.session.in_background(
             lambda: inspection.topic_browser.browse(asked),
             lambda found: self._show(number, _markup(found, asked)),
@@ -83,8 +85,10 @@ class TopicsPage(Page):
 def _markup(found: Found, asked: Browse) -> str:
     if found.records:
         return record_table(found)
-    of_key = f" of the key {asked.key!r}" if asked.key else ""
-    return state_markup("empty", "No records", f"{found.scanned:,} read, none{of_key} from there on.")
+    read = format_count(found.scanned)
+    if asked.key:
+        return state_markup("empty", "No records", say("{count} read, none of the key {key} from there on.", count=read, key=repr(asked.key)))
+    return state_markup("empty", "No records", say("{count} read, none from there on.", count=read))
 
 
 KIND = PageKind("topics", "topics", topics_frame, TopicsPage)

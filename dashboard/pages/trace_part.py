@@ -7,6 +7,7 @@ from cryptoviz.times import typed_ms
 from dashboard.page_session import Session
 from dashboard.views.placeholders import state_markup
 from dashboard.views.provenance_rows import provenance_markup
+from dashboard.views.texts import say
 
 __all__ = ["TracePart"]
 
@@ -40,7 +41,7 @@ class TracePart:
         self._again = None
         self.markup = ""  # a panel that is opened again gets it again
         if asset not in known:
-            self._show(state_markup("error", "No such coin", f"Valid are {', '.join(sorted(known))}."))
+            self._show(state_markup("error", "No such coin", say("Valid are {names}.", names=", ".join(sorted(known)))))
             return
         tick_ms: int | None = None
         if at:
@@ -48,7 +49,7 @@ class TracePart:
             if tick_ms is None:
                 self._show(state_markup("error", "Not a time", "Write a tick such as 2026-01-31T12:00:00Z, or nothing for the newest."))
                 return
-        self._show(state_markup("loading", f"Tracing {asset}"))
+        self._show(state_markup("loading", say("Tracing {asset}", asset=asset)))
         self._find(asset, tick_ms)
 
     def _find(self, asset: str, tick_ms: int | None) -> None:
@@ -69,9 +70,11 @@ class TracePart:
             if one is not None:
                 self._show(provenance_markup(one.price, one.exchange))
             elif coming:
-                self._show(state_markup("loading", "Not in the lake yet", f"{asset}: the next commit brings it."))
+                self._show(state_markup("loading", "Not in the lake yet", say("{asset}: the next commit brings it.", asset=asset)))
             else:
-                self._show(state_markup("empty", "The lake has no such row", f"{asset}: no price at that tick (yet); ticks are exact."))
+                self._show(
+                    state_markup("empty", "The lake has no such row", say("{asset}: no price at that tick (yet); ticks are exact.", asset=asset))
+                )
 
         def failed(error: Exception) -> None:
             if number == self._asked:

@@ -8,7 +8,7 @@ from cryptoviz.providers.registry import display_name
 from cryptoviz.records import Role
 from cryptoviz.times import DAY_MS, utc
 from dashboard.views.markup import element, text
-from dashboard.views.numbers import UNKNOWN, direction, format_count, format_percent, format_price
+from dashboard.views.numbers import UNKNOWN, direction, format_count, format_number, format_percent, format_price, format_share
 from dashboard.views.statistics import PriceRow, Summary
 from dashboard.views.texts import say
 
@@ -74,12 +74,14 @@ def summary_markup(summary: Summary) -> str:
     cells += [_cell(label, format_price(value, currency), f"cv-stat-{label.lower()}") for label, value in price]
     cells.append(_cell("Std deviation", format_price(summary.std, currency), "cv-stat-std"))
     cells.append(_cell("Change", format_percent(summary.change_pct), f"cv-stat-change cv-{direction(summary.change_pct)}"))
-    volatility = UNKNOWN if summary.volatility_pct is None else f"{summary.volatility_pct:,.3f}%"
+    volatility = UNKNOWN if summary.volatility_pct is None else f"{format_number(summary.volatility_pct, 3)}%"
     cells.append(_cell("Volatility /√h", volatility, "cv-stat-volatility", "Realised volatility of the log returns, per square root of an hour"))
-    cells.append(_cell("Coverage", f"{summary.coverage:.1%}", "cv-stat-coverage", "Fraction of the ticks between first and last row that have a row"))
+    cells.append(
+        _cell("Coverage", format_share(summary.coverage), "cv-stat-coverage", "Fraction of the ticks between first and last row that have a row")
+    )
     cells.append(_cell("From", f"{_format_time(summary.from_ts)} UTC", "cv-stat-from", whole=True))
     cells.append(_cell("To", f"{_format_time(summary.to_ts)} UTC", "cv-stat-to", whole=True))
-    shares = ", ".join(f"{provider} {share:.1%}" for provider, share in summary.sources)
+    shares = ", ".join(f"{provider} {format_share(share)}" for provider, share in summary.sources)
     cells.append(_cell("Sources", shares, "cv-stat-sources", whole=True))
     return element("dl", "".join(cells), "cv-stats")
 

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 
 from cryptoviz.gaps import Gap, GapState
 from cryptoviz.times import utc
-from dashboard.views.markup import element, text
-from dashboard.views.numbers import format_count
+from dashboard.views.markup import duration_element, element, text
+from dashboard.views.numbers import format_bytes, format_count, format_share, plain_number
 from dashboard.views.texts import say
 
-__all__ = ["DeadLetter", "LakeDay", "bytes_text", "day_table", "dead_table", "gap_strip", "result_table", "total_line"]
+__all__ = ["DeadLetter", "LakeDay", "day_table", "dead_table", "gap_strip", "result_table", "total_line"]
 
 _HOURS = 24
 _STRIP_DAYS = 31
@@ -47,27 +47,25 @@ class DeadLetter:
     size: int
 
 
-def bytes_text(size: float) -> str:
-    """A size with one decimal and a binary unit."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1024:
-            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
-        size /= 1024
-    return f"{size:,.1f} TiB"
-
-
-def total_line(days: Sequence[LakeDay], maintained: str) -> str:
-    """Totals of all tables, and when maintenance last ran."""
+def total_line(days: Sequence[LakeDay], maintained_ms: int | None) -> str:
+    """Totals of all tables, and when maintenance last ran (UTC epoch ms; None: not yet)."""
     rows, files, size = sum(one.rows for one in days), sum(one.files for one in days), sum(one.size for one in days)
     counts = (("rows", "row", rows), ("files", "file", files), ("days", "day", len({one.day for one in days})))
     facts = [(name, one if count == 1 else name, format_count(count)) for name, one, count in counts]
-    facts.insert(2, ("size", "size", bytes_text(size)))
+    facts.insert(2, ("size", "size", format_bytes(size)))
     shown = "".join(element("span", f"{element('b', text(value))} {text(say(word))}", f"cv-lake-{name}") for name, word, value in facts)
     return element(
         "div",
-        element("h2", text(say("Lake")), "cv-title") + shown + element("span", text(say(maintained)), "cv-note cv-maintained"),
+        element("h2", text(say("Lake")), "cv-title") + shown + element("span", _maintained(maintained_ms), "cv-note cv-maintained"),
         "cv-summary-line",
     )
+
+
+def _maintained(moment_ms: int | None) -> str:
+    if moment_ms is None:
+        return text(say("maintenance has not run yet"))
+    age = duration_element(moment_ms, "cv-num", say("since the last round"))
+    return text(say("last maintenance {age} ago")).format(age=age)
 
 
 def day_table(days: Sequence[LakeDay]) -> str:
@@ -82,7 +80,7 @@ def day_table(days: Sequence[LakeDay]) -> str:
             + element("td", format_count(one.rows), "cv-right cv-num")
             + element("td", format_count(one.files), "cv-right cv-num")
             + element("td", format_count(one.compacted), "cv-right cv-num cv-wide-only")
-            + element("td", bytes_text(one.size), "cv-right cv-num"),
+            + element("td", format_bytes(one.size), "cv-right cv-num"),
             data_key=f"{one.day}-{one.table}",
         )
         for one in days
@@ -125,8 +123,8 @@ def _strip_row(day: date, missing: Mapping[int, float], expected: float, first_h
             continue
         share = missing.get(hour, 0.0) / expected
         level = 0 if share <= 0 else next((number + 1 for number, (most, _) in enumerate(_LEVELS[1:]) if share < most), 4)
-        label = f"{day} {hour - start:02d}:00 UTC: {min(share, 1):.1%} of the ticks missing"
-        cells.append(element("span", "", f"cv-gap cv-gap-{level}", role="cell", title=label, data_share=f"{min(share, 1):.4f}"))
+        label = say("{hour}: {share} of the ticks missing", hour=f"{day} {hour - start:02d}:00 UTC", share=format_share(min(share, 1)))
+        cells.append(element("span", "", f"cv-gap cv-gap-{level}", role="cell", title=label, data_share=plain_number(min(share, 1), 4)))
     return element("div", element("span", day.isoformat(), "cv-strip-day cv-num", role="rowheader") + "".join(cells), "cv-strip-row", role="row")
 
 
@@ -139,7 +137,7 @@ def dead_table(counts: Mapping[str, int], letters: Sequence[DeadLetter]) -> str:
             element("td", element("cv-time", "", data_ms=one.time_ms), "cv-num")
             + element("td", text(f"{one.topic}:{one.partition}:{one.offset}"), "cv-mono")
             + element("td", text(one.reason), "cv-warn")
-            + element("td", element("code", text(one.value), "cv-cut"), "cv-wide-only", title=f"{one.size:,} bytes"),
+            + element("td", element("code", text(one.value), "cv-cut"), "cv-wide-only", title=say("{count} bytes", count=format_count(one.size))),
             data_key=f"{one.topic}:{one.partition}:{one.offset}",
         )
         for one in letters

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cryptoviz.records import UnifiedRecord
 from dashboard.views.markup import element, text
-from dashboard.views.numbers import Direction, direction, format_percent
+from dashboard.views.numbers import Direction, direction, format_percent, format_share
 
 __all__ = ["MarketSummary", "Mover", "summarize", "summary_strip"]
 
@@ -57,7 +57,7 @@ def summary_strip(summary: MarketSummary, t: Callable[[str], str]) -> str:
         _group(t("breadth"), [element("b", text(f"▲ {summary.rising}"), "cv-up") + " " + element("b", text(f"▼ {summary.falling}"), "cv-down")]),
         _group(
             t("dominance"),
-            [f"{element('span', text(symbol))} {element('b', text(f'{share:.1f}%'), 'cv-num')}" for symbol, share in summary.dominance],
+            [f"{element('span', text(symbol))} {element('b', text(format_share(share / 100)), 'cv-num')}" for symbol, share in summary.dominance],
         ),
         _group(t("gainers"), _movers(summary.gainers)),
         _group(t("losers"), _movers(summary.losers)),

@@ -16,6 +16,7 @@ from cryptoviz.operations import (
 )
 from cryptoviz.times import typed_ms
 from dashboard.views.markup import element, text
+from dashboard.views.numbers import format_count, format_figure, plain_number
 from dashboard.views.texts import say
 
 __all__ = ["KINDS", "operation_table", "parse_operation"]
@@ -37,17 +38,17 @@ def parse_operation(values: Mapping[str, str], assets: Collection[str]) -> Argum
     if kind == "maintenance":
         return MaintenanceArguments()
     if kind not in KINDS:
-        return f"Start one of {', '.join(KINDS)}."
+        return say("Start one of {names}.", names=", ".join(KINDS))
     start, end = _moment(values.get("from", "")), _moment(values.get("to", ""))
     if isinstance(start, str) or isinstance(end, str):
-        return "Times must be like 2026-01-31T12:00:00Z."
+        return say("Times must be like 2026-01-31T12:00:00Z.")
     if start is not None and end is not None and start >= end:
-        return "The start must be before the end."
+        return say("The start must be before the end.")
     if kind == "replay":
-        return "A replay needs a start and an end." if start is None or end is None else ReplayArguments(start_ms=start, end_ms=end)
+        return say("A replay needs a start and an end.") if start is None or end is None else ReplayArguments(start_ms=start, end_ms=end)
     asset = values.get("asset", "")
     if asset and asset not in assets:
-        return f"No coin {asset[:40]!r}."
+        return say("No coin {name}.", name=repr(asset[:40]))
     return BackfillArguments(assets=(asset,) if asset else (), start_ms=start, end_ms=end)
 
 
@@ -71,17 +72,21 @@ def operation_table(rows: Sequence[OperationStatus], *, operates: bool) -> str:
 def _row(one: OperationStatus, operates: bool) -> str:
     name = element("b", text(one.kind)) + element("small", f"{text(one.id[:8])} · {element('cv-time', '', data_ms=one.created_ms)}")
     done, total = one.progress.done, one.progress.total
-    counted = f"{done:,}" + (f" of {total:,}" if total is not None else "") + f" {one.progress.unit}"
-    meter = "" if not total else element("span", element("span", "", "cv-meter-good", style=f"width:{min(1.0, done / total):.1%}"), "cv-meter")
-    figures = ", ".join(f"{figure.replace('_', ' ')} {value:,.10g}" for figure, value in list(one.figures.items())[:_FIGURES])
+    counted = format_count(done) + (f" {say('of')} {format_count(total)}" if total is not None else "") + f" {say(one.progress.unit)}"
+    meter = (
+        ""
+        if not total
+        else element("span", element("span", "", "cv-meter-good", style=f"width:{plain_number(min(100.0, 100 * done / total), 1)}%"), "cv-meter")
+    )
+    figures = ", ".join(f"{figure.replace('_', ' ')} {format_figure(value)}" for figure, value in list(one.figures.items())[:_FIGURES])
     result = element(
         "span", text(one.message or one.progress.message) + element("small", text("; ".join((figures, *one.notes)).strip("; "))), "cv-comp"
     )
     verb = "resume" if one.state in RESUMABLE else "cancel" if not one.over and one.state is not OperationState.CANCELLING else ""
     button = "" if not verb else element(
         "button", text(say(verb.capitalize())), "cv-act", type="button", data_act=f"{verb}_operation",
-        data_id=one.id, aria_label=f"{verb} {one.kind}".capitalize(),
-        data_confirm=f"{verb.capitalize()} {one.kind} {one.id[:8]}?", disabled=None if operates else "",
+        data_id=one.id, aria_label=f"{say(verb.capitalize())} {one.kind}",
+        data_confirm=say("{verb} {name}?", verb=say(verb.capitalize()), name=f"{one.kind} {one.id[:8]}"), disabled=None if operates else "",
     )  # fmt: skip
     cells = (
         element("td", element("span", name, "cv-comp")),

@@ -25,7 +25,7 @@ def pipeline_frame(_language: str) -> str:
             "span",
             element(
                 "button",
-                text(say(f"{verb.capitalize()} all")),
+                text(say("Start all" if verb is Verb.START else "Stop all")),
                 "cv-button",
                 type="button",
                 data_act=verb,

@@ -9,7 +9,8 @@ from cryptoviz.client import PipelineStatus
 from cryptoviz.components import DASHBOARD, DEAD_LETTERS_METRIC, ComponentState, ComponentStatus, DesiredState
 from dashboard.views.header import state_class
 from dashboard.views.markup import duration_element, element, text
-from dashboard.views.texts import say, spoken
+from dashboard.views.numbers import format_bytes, format_count, format_figure, plain_number
+from dashboard.views.texts import say
 
 __all__ = ["FIELDS", "Verb", "allowed", "component_row", "format_metric", "pipeline_summary", "question", "trend_svg"]
 
@@ -51,18 +52,17 @@ def allowed(component: ComponentStatus, verb: Verb) -> bool:
 
 def question(verb: Verb, name: str) -> str:
     """Text of the confirmation dialog."""
-    if name == DASHBOARD and verb is not Verb.START:
-        return f"{verb.capitalize()} dashboard? This page is served by it" + (
-            ": start it again with `cryptoviz start dashboard`." if verb is Verb.STOP else " and reconnects."
-        )
+    asked = say("{verb} {name}?", verb=say(verb.capitalize()), name=say(name))
+    if name == DASHBOARD and verb is Verb.STOP:
+        return f"{asked} {say('This page is served by it: start it again with `cryptoviz start dashboard`.')}"
+    if name == DASHBOARD and verb is Verb.RESTART:
+        return f"{asked} {say('This page is served by it and reconnects.')}"
     consequence = {
         Verb.START: "Its dependencies start too.",
         Verb.STOP: "Components that depend on it wait until it runs again.",
         Verb.RESTART: "It stops, then starts again.",
     }
-    return (
-        f"{say(verb.capitalize())} {say(name)} ? {say(consequence[verb])}" if spoken() == "fr" else f"{verb.capitalize()} {name}? {consequence[verb]}"
-    )
+    return f"{asked} {say(consequence[verb])}"
 
 
 def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[float]] = _NO_TRENDS, *, operates: bool = True) -> dict[str, str]:
@@ -70,8 +70,8 @@ def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[floa
     url = component.url if component.url and component.url.startswith(("http://", "https://")) else None
     name = text(component.name)
     shown = name if url is None else element("a", name, "", href=url, target="_blank", rel="noopener")
-    depends = f"needs {', '.join(component.depends_on)}" if component.depends_on else str(component.kind)
-    nodes = element("small", text(f"on {', '.join(component.nodes)}"), "cv-nodes") if component.nodes else ""
+    depends = say("needs {names}", names=", ".join(component.depends_on)) if component.depends_on else str(component.kind)
+    nodes = element("small", text(say("on {names}", names=", ".join(component.nodes))), "cv-nodes") if component.nodes else ""
     # On a phone the message column is hidden, so problems are shown here.
     problem = (
         "" if component.state is ComponentState.RUNNING or not component.message else element("small", text(component.message), "cv-narrow cv-msg")
@@ -83,7 +83,7 @@ def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[floa
             "span", text(component.desired), "cv-chip " + ("cv-chip-good" if component.desired is DesiredState.RUNNING else "cv-chip-off")
         ),
         "state": element("span", text(component.state), f"cv-chip cv-component-state {state_class(component.state)}", data_component=component.name),
-        "since": duration_element(component.since_ms, "cv-num", "time in this state"),
+        "since": duration_element(component.since_ms, "cv-num", say("time in this state")),
         "restarts": element("span", text(component.restarts), "cv-num" + (" cv-warn" if component.restarts else " cv-muted")),
         "message": element("span", _message(component), "cv-msg"),
         "metrics": _metrics(component.metrics, trends),
@@ -95,7 +95,7 @@ def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[floa
             text(say(verb.capitalize())),
             f"cv-act cv-act-{verb}",
             type="button",
-            aria_label=f"{verb.capitalize()} {component.name}",
+            aria_label=f"{say(verb.capitalize())} {component.name}",
             data_act=verb,
             data_name=component.name,
             data_confirm=question(verb, component.name),
@@ -107,7 +107,7 @@ def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[floa
         text(say("Log")),
         "cv-act cv-act-log",
         type="button",
-        aria_label=f"Log of {component.name}",
+        aria_label=say("Log of {name}", name=component.name),
         data_act="log",
         data_name=component.name,
     )
@@ -127,7 +127,10 @@ def trend_svg(points: Sequence[float]) -> str:
     if len(known) < 2 or low == high:
         return ""
     step = _TREND_WIDTH / (len(known) - 1)
-    line = " ".join(f"{number * step:.1f},{_TREND_HEIGHT - (point - low) / (high - low) * _TREND_HEIGHT:.1f}" for number, point in enumerate(known))
+    line = " ".join(
+        f"{plain_number(number * step, 1)},{plain_number(_TREND_HEIGHT - (point - low) / (high - low) * _TREND_HEIGHT, 1)}"
+        for number, point in enumerate(known)
+    )
     shape = element("polyline", "", "", points=line)
     return element("svg", shape, "cv-trend", viewBox=f"-1 -1 {_TREND_WIDTH + 2} {_TREND_HEIGHT + 2}", aria_hidden="true")
 
@@ -141,16 +144,16 @@ def _metrics(metrics: dict[str, float], trends: Mapping[str, Sequence[float]]) -
     ]
     if hidden := rest[_MAX_METRICS:]:
         listed = ", ".join(" ".join(format_metric(name, number)) for name, number in hidden)
-        shown.append(element("span", f"+{len(hidden)} more", "cv-more-metrics", title=listed))
+        shown.append(element("span", say("+{count} more", count=len(hidden)), "cv-more-metrics", title=listed))
     return element("div", "".join(shown), "cv-metrics")
 
 
 def _metric(name: str, number: float, reasons: dict[str, float], trend: str) -> str:
     label, value = format_metric(name, number)
     by_reason = ", ".join(
-        f"{reason.removeprefix(DEAD_LETTERS_METRIC).removesuffix('_total')} {count:,.0f}" for reason, count in sorted(reasons.items())
+        f"{reason.removeprefix(DEAD_LETTERS_METRIC).removesuffix('_total')} {format_count(count)}" for reason, count in sorted(reasons.items())
     )
-    title = f"{by_reason}. `cryptoviz dead-letters` shows them." if reasons else None
+    title = say("{reasons}. `cryptoviz dead-letters` shows them.", reasons=by_reason) if reasons else None
     return element("span", f"{text(label)} {element('b', text(value))}{trend}", "cv-dead" if reasons else "", title=title)
 
 
@@ -160,26 +163,11 @@ def format_metric(name: str, value: float) -> tuple[str, str]:
         if name.endswith(suffix) and len(name) > len(suffix):
             label = name.removesuffix(suffix).replace("_", " ")
             if unit == "age":
-                return f"{label} age", f"{_number(value)} s"
+                return say("{name} age", name=label), f"{format_figure(value)} s"
             if unit == "bytes":
-                return label, _bytes(value)
-            return label, f"{_number(value)}{'' if unit in ('/s', '%', '') else ' '}{unit}"
-    return name.replace("_", " "), _number(value)
-
-
-def _number(value: float) -> str:
-    if value != value:
-        return "—"
-    if float(value).is_integer():
-        return f"{value:,.0f}"
-    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-def _bytes(value: float) -> str:
-    for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if abs(value) >= size:
-            return f"{value / size:,.1f} {unit}"
-    return f"{value:,.0f} B"
+                return label, format_bytes(value)
+            return label, f"{format_figure(value)}{'' if unit in ('/s', '%', '') else ' '}{unit}"
+    return name.replace("_", " "), format_figure(value)
 
 
 def pipeline_summary(pipeline: PipelineStatus) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from dashboard.views.markup import element, text
+from dashboard.views.numbers import format_count
 from dashboard.views.texts import say
 from dashboard.views.topic_rows import pretty
 
@@ -55,18 +56,21 @@ def provenance_markup(price: Traced, exchange: Traced | None) -> str:
     raw = None if body is None else str(body).encode()[:_MAX_BODY]
     size = 0 if body is None else len(str(body).encode())
     shown = element(
-        "details", element("summary", f"Raw body, {size:,} bytes") + element("pre", text(pretty(raw, size)), "cv-json cv-raw-body", tabindex="0")
+        "details",
+        element("summary", text(say("Raw body, {count} bytes", count=format_count(size))))
+        + element("pre", text(pretty(raw, size)), "cv-json cv-raw-body", tabindex="0"),
     )
     return element("div", steps + _step("HTTP exchange", exchange, _OF_EXCHANGE, shown), "cv-provenance")
 
 
 def _step(title: str, row: Traced, names: tuple[str, ...], more: str = "") -> str:
     place = f"{row.topic}:{row.partition}:{row.offset}"
-    file = row.file or (f"one of {len(row.maybe)} compacted files of its day" if row.maybe else "not in the log")
-    facts: dict[str, object] = {"Kafka record": place, f"file of {row.table}": file}
+    file = row.file or (say("one of {count} compacted files of its day", count=len(row.maybe)) if row.maybe else say("not in the log"))
+    facts: dict[str, object] = {say("Kafka record"): place, say("file of {table}", table=row.table): file}
     facts |= {name: _value(row.values, name) for name in names if row.values.get(name) is not None}
+    classes = {say("Kafka record"): "Kafka", say("file of {table}", table=row.table): "file"}
     pairs = "".join(
-        element("div", element("dt", text(say(name))) + element("dd", text(value), f"cv-fact-{name.split()[0]}")) for name, value in facts.items()
+        element("div", element("dt", text(name)) + element("dd", text(value), f"cv-fact-{classes.get(name, name)}")) for name, value in facts.items()
     )
     browse = element(
         "button",

@@ -8,12 +8,13 @@ from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus
 from cryptoviz.times import utc
 from dashboard.views.header import state_class
 from dashboard.views.markup import duration_element, element, text
-from dashboard.views.numbers import UNKNOWN, format_count
+from dashboard.views.numbers import UNKNOWN, format_count, format_share, plain_number
 from dashboard.views.texts import say
 
 __all__ = ["provider_table"]
 
 _BREAKER = {BreakerState.CLOSED: "cv-chip-good", BreakerState.OPEN: "cv-chip-bad", BreakerState.HALF_OPEN: "cv-chip-warn"}
+_TRIP = "Stop polling {name} until its breaker is reset? Other providers take its turns."
 _HEADS = (
     ("Provider", ""), ("State", ""), ("Breaker", ""), ("Quota", ""), ("Latency", "cv-right cv-wide-only"), ("Turns", "cv-right cv-wide-only"),
     ("Last good poll", "cv-right cv-wide-only"), ("Last error", "cv-wide-only"), ("", ""),
@@ -31,29 +32,29 @@ def provider_table(rows: Sequence[ProviderStatus], *, operates: bool) -> str:
 
 def _row(one: ProviderStatus, operates: bool) -> str:
     scraper = one.scraper
-    name = element("span", element("b", text(one.name)) + element("small", f"preference {one.rank}"), "cv-comp")
+    name = element("span", element("b", text(one.name)) + element("small", text(say("preference {rank}", rank=one.rank))), "cv-comp")
     state = element("span", text(one.state), f"cv-chip cv-provider-state {state_class(one.state)}", data_provider=one.name)
     if scraper is None:
         cells = [element("td", name), element("td", state), element("td", text(one.message), "cv-msg", colspan="6"), element("td", "")]
         return element("tr", "".join(cells), data_key=one.name)
     breaker = scraper.breaker
     word = breaker.state.value.replace("_", "-")
-    why = "opened by an operator" if breaker.by_operator and not breaker.reason else breaker.reason
-    held = "" if scraper.hold is None else f"on hold until {_date(scraper.hold.until_ms)}: {scraper.hold.reason}"
+    why = say("opened by an operator") if breaker.by_operator and not breaker.reason else breaker.reason
+    held = "" if scraper.hold is None else say("on hold until {date}: {reason}", date=_date(scraper.hold.until_ms), reason=scraper.hold.reason)
     notes = "".join(element("small", text(note), "cv-muted") for note in (why, held, scraper.ids.text(one.name)) if note)
     shown = element("span", element("span", word, f"cv-chip cv-breaker {_BREAKER[breaker.state]}", data_provider=one.name) + notes, "cv-comp")
-    good = UNKNOWN if scraper.last_good_ms is None else duration_element(scraper.last_good_ms, "cv-num", "since the last poll with prices")
+    good = UNKNOWN if scraper.last_good_ms is None else duration_element(scraper.last_good_ms, "cv-num", say("since the last poll with prices"))
     error = ""
     if scraper.last_error:
-        since = "" if scraper.last_error_ms is None else duration_element(scraper.last_error_ms, "cv-num cv-muted", "since the error")
+        since = "" if scraper.last_error_ms is None else duration_element(scraper.last_error_ms, "cv-num cv-muted", say("since the error"))
         error = element("span", since + element("small", text(scraper.last_error), "cv-msg"), "cv-comp")
     cells = [
         element("td", name),
         element("td", state),
         element("td", shown),
         element("td", "".join(_quota(quota) for quota in scraper.quotas) or element("span", text(say("no limit")), "cv-muted")),
-        element("td", UNKNOWN if scraper.latency_ms is None else f"{scraper.latency_ms:,.0f} ms", "cv-right cv-num cv-wide-only"),
-        element("td", f"{scraper.rate:.1%}" if scraper.rate < 1 else text(say("all")), "cv-right cv-num cv-wide-only"),
+        element("td", UNKNOWN if scraper.latency_ms is None else f"{format_count(scraper.latency_ms)} ms", "cv-right cv-num cv-wide-only"),
+        element("td", format_share(scraper.rate) if scraper.rate < 1 else text(say("all")), "cv-right cv-num cv-wide-only"),
         element("td", good, "cv-right cv-wide-only"),
         element("td", error, "cv-wide-only"),
         element("td", _verbs(one.name, closed=breaker.state is BreakerState.CLOSED and scraper.hold is None, operates=operates)),
@@ -63,9 +64,9 @@ def _row(one: ProviderStatus, operates: bool) -> str:
 
 def _verbs(name: str, *, closed: bool, operates: bool) -> str:
     verb = "trip" if closed else "reset"
-    question = f"Stop polling {name} until its breaker is reset? Other providers take its turns." if closed else f"Poll {name} again?"
+    question = say(_TRIP if closed else "Poll {name} again?", name=name)
     return element(
-        "button", text(say(verb.capitalize())), "cv-act", type="button", aria_label=f"{verb.capitalize()} {name}", data_act=verb, data_name=name,
+        "button", text(say(verb.capitalize())), "cv-act", type="button", aria_label=f"{say(verb.capitalize())} {name}", data_act=verb, data_name=name,
         data_confirm=question, disabled=None if operates else "", title=None if operates else say("Your role is read"),
     )  # fmt: skip
 
@@ -73,10 +74,16 @@ def _verbs(name: str, *, closed: bool, operates: bool) -> str:
 def _quota(quota: QuotaStatus) -> str:
     share = min(1.0, quota.used / quota.limit) if quota.limit else 1.0
     level = "bad" if share >= 0.95 or quota.exhausted_ms is not None else "warn" if share >= 0.8 else "good"
-    ends = f"resets {_date(quota.resets_ms)}" if quota.exhausted_ms is None else f"runs out {_date(quota.exhausted_ms)}"
-    meter = element("span", element("span", "", f"cv-meter-{level}", style=f"width:{share:.1%}"), "cv-meter", title=f"{share:.1%} used")
-    line = f"{element('b', format_count(quota.left))} of {format_count(quota.limit)} left this {text(quota.period)}"
-    return element("span", element("span", line, "cv-num") + meter + element("small", ends), "cv-comp cv-quota", data_left=quota.left)
+    ends = say("resets {date}", date=_date(quota.resets_ms)) if quota.exhausted_ms is None else say("runs out {date}", date=_date(quota.exhausted_ms))
+    meter = element(
+        "span",
+        element("span", "", f"cv-meter-{level}", style=f"width:{plain_number(100 * share, 1)}%"),
+        "cv-meter",
+        title=say("{share} used", share=format_share(share)),
+    )
+    left, limit = element("b", format_count(quota.left)), format_count(quota.limit)
+    line = say("{left} of {limit} left this {period}", left=left, limit=limit, period=text(say(quota.period)))
+    return element("span", element("span", line, "cv-num") + meter + element("small", text(ends)), "cv-comp cv-quota", data_left=quota.left)
 
 
 def _date(moment_ms: int) -> str:

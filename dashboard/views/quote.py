@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from cryptoviz.records import UnifiedRecord
 from dashboard.views.markup import element, text
-from dashboard.views.numbers import direction, format_compact, format_percent, format_price
+from dashboard.views.numbers import direction, format_compact, format_count, format_percent, format_price
 from dashboard.views.source_badge import source_badge
-from dashboard.views.texts import ENGLISH, Texts
+from dashboard.views.texts import ENGLISH, Texts, say
 
 __all__ = ["other_currencies", "quote_markup"]
 
@@ -31,7 +31,7 @@ def quote_markup(record: UnifiedRecord | None, coin: str, t: Texts = ENGLISH) ->
             data_asset=record.asset_id,
             data_tick=record.tick_ts,
         ),
-        element("span", f"{text(format_percent(change))} 24h", f"cv-change cv-{direction(change)}"),
+        element("span", f"{text(format_percent(change))} {text(t('col_change_24h'))}", f"cv-change cv-{direction(change)}"),
     ]
     if badge.fallback is not None:
         head.append(element("span", text(f"{badge.provider} · {badge.fallback}"), "cv-badge cv-fallback", title=badge.tooltip))
@@ -68,5 +68,5 @@ def other_currencies(counts: Mapping[str, int], what: str) -> str:
     """Sentence about omitted data in other currencies; empty if nothing is omitted."""
     if not counts:
         return ""
-    parts = ", ".join(f"{count:,} in {currency or 'no currency'}" for currency, count in sorted(counts.items()))
-    return f"Omitted: {what} in other currencies ({parts})."
+    parts = ", ".join(f"{format_count(count)} {say('in')} {currency or say('no currency')}" for currency, count in sorted(counts.items()))
+    return say("Omitted: {what} in other currencies ({parts}).", what=what, parts=parts)

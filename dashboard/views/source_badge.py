@@ -11,6 +11,9 @@ from dashboard.views.texts import say
 __all__ = ["SourceBadge", "source_badge"]
 
 
+_FALLBACK = "{provider}, fallback for the primary provider ({reason})"
+
+
 @dataclass(frozen=True, slots=True)
 class SourceBadge:
     """Plain texts, to be escaped by the renderer. `fallback` is None for the primary provider's price."""
@@ -23,8 +26,9 @@ class SourceBadge:
 def source_badge(record: UnifiedRecord) -> SourceBadge:
     """The badge of one record."""
     provider = display_name(record.provider)
-    sources = f"{record.consensus_sources} source{'s' if record.consensus_sources != 1 else ''} answered this tick"
+    count = record.consensus_sources
+    sources = say("{count} source answered this tick" if count == 1 else "{count} sources answered this tick", count=count)
     if record.role == Role.FALLBACK:
         reason = record.fallback_reason or "unknown"
-        return SourceBadge(provider, f"{say('fallback')}: {reason}", f"{provider}, fallback for the primary provider ({reason}); {sources}")
-    return SourceBadge(provider, None, f"{provider}, the primary provider; {sources}")
+        return SourceBadge(provider, f"{say('fallback')}: {reason}", f"{say(_FALLBACK, provider=provider, reason=reason)}; {sources}")
+    return SourceBadge(provider, None, f"{say('{provider}, the primary provider', provider=provider)}; {sources}")

@@ -111,6 +111,7 @@ def spoken() -> str:
     return _SPOKEN.get()
 
 
-def say(english: str) -> str:
-    """A phrase in the language of the page; in English if there is no French for it."""
-    return FRENCH.get(english, english) if _SPOKEN.get() == "fr" else english
+def say(english: str, **values: object) -> str:
+    """A phrase in the language of the page, with `{name}` replaced by the value of that name; in English if there is no French for it."""
+    phrase = FRENCH.get(english, english) if _SPOKEN.get() == "fr" else english
+    return phrase.format(**values) if values else phrase

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from cryptoviz.times import typed_ms
 from dashboard.views.markup import element, text
-from dashboard.views.numbers import UNKNOWN, format_count
+from dashboard.views.numbers import UNKNOWN, format_count, format_number
 from dashboard.views.texts import say
 
 __all__ = [
@@ -89,29 +89,29 @@ def parse_browse(values: Mapping[str, str], topics: Sequence[str]) -> Browse | s
     """What a form asks for, or what is wrong with it. Untrusted."""
     topic = values.get("topic", "")
     if topic not in topics:
-        return f"No such topic. Valid are {', '.join(topics)}."
+        return say("No such topic. Valid are {names}.", names=", ".join(topics))
     start = values.get("start", "newest")
     if start not in tuple(Start):
-        return f"Start at one of {', '.join(Start)}."
+        return say("Start at one of {names}.", names=", ".join(Start))
     value = 0
     if start == Start.OFFSET:
         number = _number(values.get("at", ""), 19)
         if number is None:
-            return "The offset must be a whole number from 0, such as 1234."
+            return say("The offset must be a whole number from 0, such as 1234.")
         value = number
     elif start == Start.TIME:
         moment_ms = typed_ms(values.get("at", ""))
         if moment_ms is None:
-            return "The time must be like 2026-01-31T12:00:00Z (UTC)."
+            return say("The time must be like 2026-01-31T12:00:00Z (UTC).")
         value = max(0, moment_ms)
     partition: int | None = None
     if values.get("partition", ""):
         partition = _number(values["partition"], 6)
         if partition is None:
-            return "The partition must be a whole number, or empty for all."
+            return say("The partition must be a whole number, or empty for all.")
     limit = _number(values.get("limit", "") or str(_DEFAULT_RECORDS), 4)
     if limit is None or not 1 <= limit <= MAX_RECORDS:
-        return f"Show 1 to {MAX_RECORDS} records."
+        return say("Show 1 to {count} records.", count=MAX_RECORDS)
     return Browse(topic, Start(start), value, partition, values.get("key", "")[:_MAX_KEY], limit)
 
 
@@ -155,9 +155,9 @@ def topic_table(topics: Sequence[TopicStatus], chosen: str) -> str:
             rows += [
                 _row(
                     f"{one.name}/{part.number}",
-                    text(f"partition {part.number}"),
+                    text(say("partition {number}", number=part.number)),
                     "",
-                    f"{part.low:,} – {part.high:,}",
+                    f"{format_count(part.low)} – {format_count(part.high)}",
                     part.high - part.low,
                     part.rate,
                     part.lag,
@@ -174,7 +174,7 @@ def _row(key: str, name: str, partitions: str, offsets: str, size: int, rate: fl
         element("td", partitions, "cv-right cv-num"),
         element("td", offsets, "cv-right cv-num cv-wide-only"),
         element("td", format_count(size), "cv-right cv-num", data_value=size),
-        element("td", UNKNOWN if rate is None else f"{rate:,.1f}/s", "cv-right cv-num"),
+        element("td", UNKNOWN if rate is None else f"{format_number(rate, 1)}/s", "cv-right cv-num"),
         element("td", UNKNOWN if lag is None else format_count(lag), "cv-right cv-num" + (" cv-warn" if lag and lag > 10_000 else ""), data_lag=lag),
     )
     return element("tr", "".join(cells), classes, data_key=key)
@@ -190,16 +190,16 @@ def pretty(value: bytes | None, size: int) -> str:
             return json.dumps(json.loads(decoded), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):
             return decoded
-    return f"{decoded}\n… {size:,} bytes in all"
+    return "\n".join((decoded, say("… {count} bytes in all", count=format_count(size))))
 
 
 def record_table(found: Found) -> str:
     """Records, each opened by a click."""
     rows = "".join(_record(one) for one in found.records)
-    reach = "" if found.complete else ", stopped by the limit of time or records"
-    note = element(
-        "p", f"{len(found.records)} record{'' if len(found.records) == 1 else 's'} shown, {found.scanned:,} read{reach}.", "cv-note cv-found"
-    )
+    count, read = len(found.records), format_count(found.scanned)
+    shown = say("{count} record shown, {read} read" if count == 1 else "{count} records shown, {read} read", count=count, read=read)
+    reach = "" if found.complete else say(", stopped by the limit of time or records")
+    note = element("p", text(f"{shown}{reach}."), "cv-note cv-found")
     return note + element("div", rows, "cv-records")
 
 

@@ -12,7 +12,7 @@ from cryptoviz.trades.quote import QuoteRecord
 from cryptoviz.trades.record import Side, Source, Trade
 from dashboard.views.header import state_class
 from dashboard.views.markup import element, text
-from dashboard.views.numbers import UNKNOWN, format_count
+from dashboard.views.numbers import UNKNOWN, format_count, format_number
 from dashboard.views.texts import Texts
 
 __all__ = ["GAPS_SHOWN", "Instrument", "InstrumentNow", "gap_table", "instrument_table", "parse_instrument", "stream_table", "tape_row"]
@@ -90,7 +90,7 @@ def _stream_row(one: ComponentStatus) -> str:
 def _count(value: float | None) -> str:
     if value is None or value != value:
         return UNKNOWN
-    return format_count(value) if float(value).is_integer() else f"{value:,.1f}"
+    return format_count(value) if float(value).is_integer() else format_number(value, 1)
 
 
 def instrument_table(rows: Sequence[InstrumentNow], chosen: Instrument | None, silent_ms: int, t: Texts, *, quotes: bool = False) -> str:
@@ -114,16 +114,16 @@ def _instrument_row(one: InstrumentNow, chosen: Instrument | None, silent_ms: in
     age = element("cv-age", "", "cv-age", data_tick=at_ms, data_live=min(_LIVE_MS, silent_ms), data_late=max(_LIVE_MS, silent_ms))
     marks = []
     if one.missing:
-        marks.append(element("span", text(f"{t('tr_missing')} {one.missing:,}"), "cv-badge cv-fallback"))
+        marks.append(element("span", text(f"{t('tr_missing')} {format_count(one.missing)}"), "cv-badge cv-fallback"))
     elif one.open_gaps:
         marks.append(element("span", text(t("tr_gap")), "cv-badge cv-fallback"))
     if one.halts:
-        marks.append(element("span", text(f"{t('tr_halts')} {one.halts:,}"), "cv-badge"))
+        marks.append(element("span", text(f"{t('tr_halts')} {format_count(one.halts)}"), "cv-badge"))
     cells = (
         element("td", element("span", name + element("small", text(instrument.venue)), "cv-comp"))
         + element("td", text(price), "cv-right cv-num cv-instrument-price")
         + (_spread_cell(one.quote) if quotes else "")
-        + element("td", text(f"{one.rate:,.1f}"), "cv-right cv-num")
+        + element("td", text(format_number(one.rate, 1)), "cv-right cv-num")
         + element("td", age, "cv-right")
         + element("td", " ".join(marks) or complete, "cv-right")
     )
@@ -135,7 +135,7 @@ def _spread_cell(quote: QuoteRecord | None) -> str:
     if quote is None:
         return element("td", text(UNKNOWN), "cv-right cv-num cv-spread")
     both = element("small", text(f" {quote.bid} / {quote.ask}"), "cv-muted cv-wide-only")
-    return element("td", text(f"{quote.spread_bps:,.2f}") + both, "cv-right cv-num cv-spread")
+    return element("td", text(format_number(quote.spread_bps, 2)) + both, "cv-right cv-num cv-spread")
 
 
 def gap_table(gaps: Sequence[GapChange], t: Texts) -> str:
@@ -152,8 +152,8 @@ def gap_table(gaps: Sequence[GapChange], t: Texts) -> str:
             element("td", element("cv-time", "", "cv-num", data_ms=gap.opened_ts // 1000))
             + element("td", _gap_state(gap, t))
             + element("td", text(f"{gap.first_id} – {gap.last_id}"), "cv-num")
-            + element("td", text(f"{gap.missing:,}"), "cv-right cv-num")
-            + element("td", text(f"{gap.refilled + gap.late:,}"), "cv-right cv-num cv-wide-only"),
+            + element("td", text(format_count(gap.missing)), "cv-right cv-num")
+            + element("td", text(format_count(gap.refilled + gap.late)), "cv-right cv-num cv-wide-only"),
             "cv-trade-gap",
             data_key=gap.gap_id,
             data_state=gap.state,

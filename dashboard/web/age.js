@@ -16,7 +16,7 @@
     if (seconds < 60) return `${seconds}s`
     if (seconds < 3600) return `${Math.floor(seconds / 60)}m ${seconds % 60}s`
     if (seconds < 86400) return `${Math.floor(seconds / 3600)}h ${Math.floor((seconds % 3600) / 60)}m`
-    return `${Math.floor(seconds / 86400)}d ${Math.floor((seconds % 86400) / 3600)}h`
+    return `${Math.floor(seconds / 86400)}${window.cv?.language === "fr" ? "j" : "d"} ${Math.floor((seconds % 86400) / 3600)}h`
   }
   const judge = (age, live, late) => age === null ? "no-data" : age < live ? "live" : age < late ? "late" : "stale"
   const put = (node, name, value) => { if (node.getAttribute(name) !== value) node.setAttribute(name, value) }

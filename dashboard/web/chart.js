@@ -126,7 +126,7 @@
         setTimeout(() => { more = hasMore }, 300) // what is drawn now is no scrolling back
         const price = rows.at(-1)?.[4] ?? 1
         const minMove = 10 ** Math.min(-2, Math.floor(Math.log10(price)) - 4)
-        candles.applyOptions({priceFormat: {type: "custom", formatter: value => (other ? `${value.toFixed(2)}%` : cv.price(value, currency)), minMove}})
+        candles.applyOptions({priceFormat: {type: "custom", formatter: value => (other ? cv.share(value) : cv.price(value, currency)), minMove}})
         chart.timeScale().applyOptions({timeVisible: step < 86_400_000})
         drawCandles()
         drawMarks()

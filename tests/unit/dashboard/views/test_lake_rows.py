@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime
 import pytest
 
 from cryptoviz.gaps import Gap, GapScope
-from dashboard.views.lake_rows import DeadLetter, LakeDay, bytes_text, day_table, dead_table, gap_strip, result_table, total_line
+from dashboard.views.lake_rows import DeadLetter, LakeDay, day_table, dead_table, gap_strip, result_table, total_line
+from dashboard.views.numbers import format_bytes
 
 DAY = date(2026, 1, 31)
 START_MS = int(datetime(2026, 1, 31, tzinfo=UTC).timestamp() * 1000)
@@ -43,8 +44,10 @@ def test_days_before_the_first_row_and_after_a_month_are_not_shown() -> None:
 
 def test_totals_and_days_are_those_of_the_files() -> None:
     days = [LakeDay("prices", DAY, 3, 1, 2_097_152, 1_234_567), LakeDay("raw", DAY, 1, 0, 512, 7)]
-    line = total_line(days, "last maintenance 12 s ago")
-    assert [word in line for word in ("1,234,574", "<b>4</b> files", "2.0 MiB", "<b>1</b> day<", "12 s ago")] == [True] * 5
+    line = total_line(days, START_MS)
+    told = ("1,234,574", "<b>4</b> files", "2.0 MiB", "<b>1</b> day<", "last maintenance <cv-age", f'data-tick="{START_MS}"')
+    assert [word in line for word in told] == [True] * len(told)
+    assert "maintenance has not run yet" in total_line(days, None)
     table = day_table(days)
     assert table.count("<tr") == 3
     assert "1,234,567" in table
@@ -53,7 +56,7 @@ def test_totals_and_days_are_those_of_the_files() -> None:
 
 @pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (1023, "1,023 B"), (1024, "1.0 KiB"), (3 * 2**30, "3.0 GiB"), (5 * 2**40, "5.0 TiB")])
 def test_sizes_have_binary_units(size: int, shown: str) -> None:
-    assert bytes_text(size) == shown
+    assert format_bytes(size) == shown
 
 
 def test_nothing_of_a_result_or_a_dead_letter_is_markup() -> None:

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.views.numbers import UNKNOWN, Direction, direction, format_compact, format_count, format_percent, format_price
+from dashboard.views.numbers import (
+    UNKNOWN,
+    Direction,
+    direction,
+    format_bytes,
+    format_compact,
+    format_count,
+    format_figure,
+    format_percent,
+    format_price,
+    format_share,
+)
 from dashboard.views.texts import say, speak
 
 
@@ -101,3 +112,23 @@ def test_numbers_and_phrases_follow_the_language_of_the_page() -> None:
 
     assert copy_context().run(french) == ["$97\u202f123,45", "▼ −1,25%", "12\u202f345", "Lignes", "a name that has no French"]
     assert format_price(97_123.45, "USD") == "$97,123.45"
+
+
+def test_the_decimal_text_is_rounded_half_up_as_browsers_do() -> None:
+    # The binary value of 2.675 is below it, and Python's rounding of 0.125 goes to the even digit.
+    assert [format_percent(value) for value in (2.675, 0.125, 1.005, -0.005)] == ["▲ +2.68%", "▲ +0.13%", "▲ +1.01%", "▼ −0.01%"]
+    assert [format_price(value) for value in (1.00005, 2345.675)] == ["1.0001", "2,345.68"]
+    assert [format_compact(value) for value in (1125.0, 0.125)] == ["1.13K", "0.13"]
+
+
+def test_figures_shares_and_sizes_follow_the_language() -> None:
+    def said() -> list[str]:
+        return [format_figure(12.345), format_figure(1234.0), format_share(0.9735), format_bytes(3 * 2**20), format_compact(1.92e12, "USD")]
+
+    def french() -> list[str]:
+        speak("fr")
+        return [*said(), format_compact(3.841e10)]
+
+    assert said() == ["12.35", "1,234", "97.4%", "3.0 MiB", "$1.92T"]
+    # "38,41B" would be read as a thousand times as much: a billion is "Md" in French.
+    assert copy_context().run(french) == ["12,35", "1\u202f234", "97,4%", "3,0 Mio", "$1,92\u202fBn", "38,41\u202fMd"]

@@ -59,7 +59,7 @@ def test_a_topic_shows_its_sums_and_the_chosen_one_its_partitions() -> None:
     assert 'data-value="1100"' in table
     assert "10 – 110" in table
     assert 'data-lag="5"' in table
-    assert "1.2/s" in table
+    assert "1.3/s" in table
     assert table.count("cv-partition") == 2
     assert table.count("—") == 4  # no rate and no lag of partition 1 and of the ledger
 
