@@ -26,7 +26,8 @@ T = TypeVar("T")
 Act = Callable[[str, str, Mapping[str, str]], None]
 """An action of the browser: page, verb, values. Untrusted."""
 
-_HELLO = ("root", "hello")
+_HELLO, _STILL = ("root", "hello"), ("root", "still")
+"""`still` asks whether anybody is there; it is answered by a message, empty if there is no news."""
 
 
 class Session:
@@ -52,6 +53,7 @@ class Session:
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()  # guards the two attributes above
         self._unsubscribe: Callable[[], None] = lambda: None
+        self._at_end: list[Callable[[], None]] = []
         self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull, self._acted, self._on_loop)
 
     def open(self, pull: Callable[[], None], act: Act) -> None:
@@ -64,10 +66,17 @@ class Session:
         pn.state.add_periodic_callback(self._run_pull, period=self.PULL_MS)
         pn.state.on_session_destroyed(lambda _context: self.close())
 
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Call back when the page is released, to end work that only it waits for."""
+        self._at_end.append(call)
+
     def close(self) -> None:
         """Release the page. Idempotent."""
         self._closed.set()
         self._unsubscribe()
+        calls, self._at_end = self._at_end, []
+        for call in calls:
+            call()
         self._pull = self._act = None
         self.delivery.view.close()
         views = pn.state._views
@@ -125,6 +134,8 @@ class Session:
         if self._act is not None:
             self._act(page, verb, values)
         self._run_pull()
+        if (page, verb) == _STILL and self._ready and self.delivery.ready:
+            self.delivery.send({}, [])
 
     def _begin(self) -> None:
         self.delivery.restart()

@@ -6,9 +6,10 @@ import io
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import orjson
 import pyarrow as pa
@@ -39,13 +40,18 @@ class SqlResult:
 
     def csv(self) -> bytes:
         sink = io.BytesIO()
-        pa_csv.write_csv(_plain(self.rows), sink)
+        pa_csv.write_csv(_as_text(self.rows, _not_in_csv), sink)
         return sink.getvalue()
 
     def parquet(self) -> bytes:
         sink = io.BytesIO()
-        pa_parquet.write_table(self.rows, sink)
+        pa_parquet.write_table(_as_text(self.rows, lambda kind: pa.types.is_interval(kind) or pa.types.is_union(kind)), sink)
         return sink.getvalue()
+
+    def head(self, count: int) -> list[list[object]]:
+        """The first rows as values of Python."""
+        columns = [_values(column) for column in self.rows.slice(0, count).columns]
+        return [list(row) for row in zip(*columns, strict=True)]
 
 
 class SqlRun:
@@ -187,12 +193,31 @@ def _problem(status: int, errors: bytes, sql: str) -> QueryError:
     return QueryError(f"the query failed: {last}", sql=sql)
 
 
-def _plain(rows: pa.Table) -> pa.Table:
-    """CSV has no lists, structs or binary: those columns as text."""
-    columns = []
-    for column in rows.columns:
-        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-            columns.append(pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string()))
-        else:
-            columns.append(column)
+def _not_in_csv(kind: pa.DataType) -> bool:
+    """Lists, structs, binary and intervals."""
+    types = pa.types
+    return bool(types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind) or types.is_interval(kind))
+
+
+def _as_text(rows: pa.Table, is_text: Callable[[pa.DataType], bool]) -> pa.Table:
+    """The table with those columns as text that the format does not have."""
+    columns = [
+        pa.array([None if value is None else str(value) for value in _values(column)], pa.string()) if is_text(column.type) else column
+        for column in rows.columns
+    ]
     return pa.table(columns, names=rows.column_names)
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    """Of a column; of dates that Python does not have, such as infinity or the year 290000, the number and its unit."""
+    try:
+        return cast("list[object]", column.to_pylist())
+    except (OverflowError, ValueError):
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> object:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return f"{getattr(scalar, 'value', 'out of range')} ({scalar.type})"

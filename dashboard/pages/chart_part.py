@@ -41,6 +41,8 @@ class ChartPart:
         self._count = _FIRST_CANDLES
         self._stored: Mapping[str, Sequence[Candle]] = {}
         self._marks: Marks = {}
+        self._read_ms = 0
+        """When the stored candles were last asked for."""
         self._note = ""
         self._currency = ""
         """The chosen one; empty: that of most ticks."""
@@ -106,8 +108,10 @@ class ChartPart:
                 self._put(instrument.quote_currency, candles, instrument.name)
                 self._session.out.put("chart.caption", element("span", text(self._of_trades(len(candles), instrument)), "cv-note"))
                 return
-        live = self._session.app_context.live
-        series = join_currencies(self._stored, live.candles(self.coin, self.interval))
+        live = self._session.app_context.live.candles(self.coin, self.interval)
+        if any(one.candles and one.candles[0].start_ms > self._read_ms for one in live.values()):
+            self._load()  # the process keeps the newest live candles only: those between the last read and them are in the lake
+        series = join_currencies(self._stored, live)
         ticks = {currency: sum(candle.ticks for candle in candles) for currency, candles in series.items()}
         currency = self._currency if self._currency in series else choose_currency(ticks)
         candles = with_marks(series.get(currency, []), self._marks.get(currency, {}))[-_MOST_CANDLES:]
@@ -165,6 +169,7 @@ class ChartPart:
         asked = (self.coin, self.interval)
         history = self._session.app_context.history
         since_ms = self._since_ms
+        self._read_ms = self._session.now_ms()
         self._session.when_done(history.candles(*asked, since_ms), partial(self._loaded, asked), partial(self._not_loaded, asked))
         self._session.when_done(history.marks(*asked, since_ms), partial(self._marked, asked), lambda _error: None)
         self._load_overlay()

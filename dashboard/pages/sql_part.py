@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboard.feeds.sql_runner import SqlResult, SqlRun
+from dashboard.feeds.sql_runner import SqlResult, SqlRun, SqlRunner
 from dashboard.page_session import Session
 from dashboard.views.lake_rows import result_table
 from dashboard.views.markup import element, text
@@ -25,6 +25,7 @@ class SqlPart:
         self._result: SqlResult | None = None
         self._since_ms = 0
         self._markup = ""
+        session.when_closed(self.cancel)  # else it would keep its place to its end, though nobody waits for it
 
     def run(self, sql: str) -> None:
         """Untrusted."""
@@ -41,7 +42,7 @@ class SqlPart:
         self._run, self._result, self._since_ms = run, None, self._session.now_ms()
         self._markup = state_markup("loading", "Running")
         self._session.in_background(
-            lambda: runner.run(run), lambda result: self._done(run, result), lambda error: self._failed(run, error), runner.workers
+            lambda: _ran(runner, run), lambda found: self._done(run, *found), lambda error: self._failed(run, error), runner.workers
         )
 
     def cancel(self) -> None:
@@ -65,7 +66,7 @@ class SqlPart:
         self._session.out.put("lake.sql", running)
         self._session.out.put("lake.result", self._markup)
 
-    def _done(self, run: SqlRun, result: SqlResult) -> None:
+    def _done(self, run: SqlRun, result: SqlResult, table: str) -> None:
         if run is not self._run:
             return
         self._run, self._result = None, result
@@ -79,11 +80,7 @@ class SqlPart:
             element("button", f"{kind.upper() if kind == 'csv' else 'Parquet'}", "cv-button", type="button", data_act="download_sql", data_kind=kind)
             for kind in _TYPES
         )
-        head = result.rows.slice(0, _SHOWN_ROWS)
-        columns = [column.to_pylist() for column in head.columns]
-        rows = [list(row) for row in zip(*columns, strict=True)]
-        table = result_table(head.column_names, rows) if count else state_markup("empty", "No rows")
-        self._markup = element("div", note + buttons, "cv-bar") + table
+        self._markup = element("div", note + buttons, "cv-bar") + (table or state_markup("empty", "No rows"))
 
     def _failed(self, run: SqlRun, error: Exception) -> None:
         if run is not self._run:
@@ -92,3 +89,9 @@ class SqlPart:
         line, column = getattr(error, "line", None), getattr(error, "column", None)
         place = say(" (line {line}, column {column})", line=line, column=column) if line is not None else ""
         self._markup = state_markup("error", f"{say('The query failed')}{place}", str(error))
+
+
+def _ran(runner: SqlRunner, run: SqlRun) -> tuple[SqlResult, str]:
+    """The result, and the markup of its first rows: a cell may be a list of millions, which must not block the pages."""
+    result = runner.run(run)
+    return result, result_table(result.rows.column_names, result.head(_SHOWN_ROWS)) if result.rows.num_rows else ""

@@ -81,6 +81,8 @@ MARKET_TEXTS: dict[str, tuple[str, str]] = {
     "close": ("Close", "Clôt."),
     "volume_24h": ("24 h volume", "Volume 24 h"),
     "ticks": ("Ticks", "Relevés"),
+    "no_ticks": ("no ticks", "aucun relevé"),
+    "no_trades": ("no trades", "aucune transaction"),
     "mark_fallback": ("fallback", "repli"),
     "mark_disagrees": ("disagrees", "diverge"),
     "currency": ("Quote currency", "Devise de cotation"),

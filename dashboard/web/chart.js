@@ -104,9 +104,14 @@
     }
     const drawAverages = () => averages?.forEach(({series, count}) => series.setData(average(count)))
     const scale = () => candles.priceScale().applyOptions({mode: MODES[other ? "percent" : mode]})
+    // The newest candle while the crosshair is nowhere; of a place without a candle, only when that is.
     const say = row => legend(row ?? rows.at(-1) ?? null, currency, traded)
+    const at = time => {
+      const row = rows.find(each => seconds(each) === time)
+      row ? say(row) : legend(null, currency, traded, time * 1000)
+    }
 
-    chart.subscribeCrosshairMove(({time}) => say(time === undefined ? null : rows.find(row => seconds(row) === time)))
+    chart.subscribeCrosshairMove(({time}) => (time === undefined ? say(null) : at(time)))
     chart.timeScale().subscribeVisibleLogicalRangeChange(range => {
       if (range && range.from < 20 && more && asked !== rows.length && rows.length) { asked = rows.length; older() }
     })
@@ -195,7 +200,7 @@
       },
       paint,
       // What is drawn, for tests.
-      drawn: () => ({candles: candles.data(), averages: averages?.map(({series}) => series.data()), other: other?.series.data(), mode: candles.priceScale().options().mode, volume: volume.data(), marks: marks.markers(), overlay: overlay.map(series => series.data()), range: chart.timeScale().getVisibleLogicalRange()}),
+      drawn: () => ({candles: candles.data(), averages: averages?.map(({series}) => series.data()), other: other?.series.data(), mode: candles.priceScale().options().mode, volume: volume.data(), marks: marks.markers(), overlay: overlay.map(series => series.data()), range: chart.timeScale().getVisibleLogicalRange(), x: Object.fromEntries(candles.data().map(({time}) => [time * 1000, chart.timeScale().timeToCoordinate(time)]))}),
     }
     paint()
     document.addEventListener("cv-theme", paint)

@@ -12,7 +12,8 @@
   let shown = null // key of the candles on screen
   let waiting = Promise.resolve()
 
-  const say = (row, currency, traded) => {
+  const say = (row, currency, traded, gap) => {
+    if (gap) { legend.replaceChildren(...[cv.time(gap, {dateStyle: "short", timeStyle: "short"}), t(traded ? "no_trades" : "no_ticks")].map(word => cv.make("span", "", word))); return }
     if (!row) { legend.textContent = ""; return }
     const [start, open, high, low, close, volume, ticks, marks] = row
     const words = [["open", open], ["high", high], ["low", low], ["close", close]].map(([name, value]) => `${t(name)} ${cv.price(value, currency)}`)

@@ -2,8 +2,10 @@
 (() => {
   const first = JSON.parse(document.getElementById("cv-first").textContent)
   const renderers = new Map()
+  const [LOOK_MS, LOOKS] = [5000, 6] // the server is lost after so many looks without a message
   const held = new Map()
   let channel = null
+  let silent = 0 // looks since the last message
   const unsent = []
 
   const cv = (window.cv = {
@@ -30,6 +32,7 @@
       channel ? channel.send_msg(message) : unsent.push(message)
     },
     receive: text => {
+      silent = 0
       const {mark, parts, notices} = JSON.parse(text)
       const [number, ahead] = mark.split(" ")
       if (ahead) window.cvClock.set(Number(ahead))
@@ -54,7 +57,13 @@
       setTimeout(() => made.remove(), 6000)
     },
     store: (key, value) => { try { localStorage.setItem(`cv.${key}`, JSON.stringify(value)) } catch {} },
-    stored: (key, otherwise) => { try { return JSON.parse(localStorage.getItem(`cv.${key}`)) ?? otherwise } catch { return otherwise } },
+    // What is of another kind than `otherwise` was kept by another version, or by hand: it is as if nothing were kept.
+    stored: (key, otherwise) => {
+      try {
+        const found = JSON.parse(localStorage.getItem(`cv.${key}`)) ?? otherwise
+        return otherwise === null || (typeof found === typeof otherwise && Array.isArray(found) === Array.isArray(otherwise)) ? found : otherwise
+      } catch { return otherwise }
+    },
   })
 
   const make = (cv.make = (tag, classes = "", words = undefined, attributes = {}) => {
@@ -279,6 +288,15 @@
     if (!(await healthy()) && !channel) return lose()
     setTimeout(watch, 3000)
   }
+
+  // A connection can end without a word to this side, as behind a router that has forgotten it: a server that is asked answers.
+  // Looks and not milliseconds are counted, so that a browser that slept has not heard nothing for an hour.
+  setInterval(() => {
+    if (!channel || lost) return
+    silent += 1
+    if (silent > LOOKS) lose()
+    else if (silent > 1) cv.send("root", "still")
+  }, LOOK_MS)
 
   // ---- A moment, by the chosen clock: <cv-time data-ms="UTC epoch ms">.
   const times = new Set()

@@ -182,13 +182,27 @@
     refresh()
   })
 
+  // Another tab may have changed the list.
+  const readWatched = () => {
+    const kept = cv.stored("watched", [...watched])
+    watched.clear()
+    for (const coin of kept) watched.add(coin)
+  }
   const watch = coin => {
+    readWatched()
     watched.has(coin) ? watched.delete(coin) : watched.add(coin)
     cv.store("watched", [...watched])
     const row = coins.get(coin)
     if (row) coins.set(coin, {...row})
     refresh()
   }
+
+  window.addEventListener("storage", event => {
+    if (event.key !== "cv.watched") return
+    readWatched()
+    for (const [coin, row] of coins) coins.set(coin, {...row})
+    refresh()
+  })
 
   // ---- Heat map: squares by capitalisation, coloured by the change of 24 h.
   const squarify = (items, x, y, width, height) => {
@@ -222,18 +236,31 @@
     }
     return placed
   }
+  const tiles = new Map() // those in sight: they stay, with the focus, while prices change
+  const drawTile = ({row, x, y, width, height}) => {
+    const tile = tiles.get(row.asset) ?? cv.make("button", "", undefined, {type: "button", "data-do": "choose", "data-coin": row.asset})
+    if (!tile.firstChild) tile.append(cv.make("b"), cv.make("span", "cv-num"))
+    const [symbol, change] = tile.children
+    tile.className = `cv-tile cv-tile-${cv.direction(row.change_24h)}`
+    tile.title = `${row.name} ${cv.percent(row.change_24h)}`
+    tile.style.cssText = `left:${x}px;top:${y}px;width:${width - 2}px;height:${height - 2}px;--heat:${Math.min(1, 0.25 + Math.abs(row.change_24h ?? 0) / 8)}`
+    ;[symbol.textContent, change.textContent] = [row.symbol, cv.percent(row.change_24h)]
+    return tile
+  }
   const drawHeat = () => {
     const [width, height] = [heat.clientWidth, heat.clientHeight]
     if (!width) return
     const items = rows.filter(row => known(row.market_cap)).map(row => ({row, size: Math.sqrt(row.market_cap)})).sort((one, other) => other.size - one.size)
-    heat.replaceChildren(...squarify(items, 0, 0, width, height).map(({row, x, y, width, height}) => {
-      const way = cv.direction(row.change_24h)
-      const tile = cv.make("button", `cv-tile cv-tile-${way}`, undefined, {type: "button", "data-do": "choose", "data-coin": row.asset, title: `${row.name} ${cv.percent(row.change_24h)}`})
-      tile.style.cssText = `left:${x}px;top:${y}px;width:${width - 2}px;height:${height - 2}px;--heat:${Math.min(1, 0.25 + Math.abs(row.change_24h ?? 0) / 8)}`
-      tile.append(cv.make("b", "", row.symbol), cv.make("span", "cv-num", cv.percent(row.change_24h)))
-      return tile
-    }))
+    const placed = squarify(items, 0, 0, width, height)
+    const drawn = placed.map(drawTile)
+    tiles.clear()
+    placed.forEach(({row}, index) => tiles.set(row.asset, drawn[index]))
+    if (drawn.length === heat.children.length && drawn.every((tile, index) => tile === heat.children[index])) return
+    const focused = drawn.find(tile => tile === document.activeElement)
+    heat.replaceChildren(...drawn)
+    focused?.focus()
   }
+  new ResizeObserver(() => { if (shape === "heat") drawHeat() }).observe(heat)
 
   // ---- Controls
   const input = document.querySelector(".cv-search input")
@@ -259,6 +286,7 @@
     const box = cv.make("input", "", undefined, {type: "checkbox"})
     box.checked = !hidden.has(column.field)
     box.addEventListener("change", () => {
+      for (const field of cv.stored("hidden_columns", [...hidden])) hidden.add(field) // of another tab
       box.checked ? hidden.delete(column.field) : hidden.add(column.field)
       cv.store("hidden_columns", [...hidden])
       table.columns(visible())

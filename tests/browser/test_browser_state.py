@@ -1,0 +1,159 @@
+"""What the browser keeps and draws itself: lists that tabs share, kept values of another kind, focus, numbers, gaps, a silent channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import copy_context
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, WebSocketRoute
+
+from cryptoviz.clock import SystemClock
+from dashboard.app_context import AppContext
+from dashboard.views.numbers import format_compact, format_count, format_percent, format_price
+from dashboard.views.texts import speak
+from tests.browser.conftest import Opener, shown_text, until_shown
+from tests.support.dashboard_server import new_app_context, serving
+from tests.support.page_stack import BASE_PRICES, TICK_MS, record, walk
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.browser
+
+MINUTE_MS = 60_000
+SILENCE_MS = 60_000
+"""Longer than the page waits for an answer."""
+NUMBERS = [
+    0.0, 0.004, -0.004, 0.005, -0.005, 0.125, 1.005, 2.675, -1.25, 12.345, 999.99996, 999.995, 1000.0, 1125.0, 1234.5, 2345.675, 97_123.455,
+    999_999.5, 4.9e-13, 9.99999e-9, 1e-8, 0.0000123456, 0.01, 0.0391234, 0.47115, 1.00005, 3.841e10, 1.125e9, 1.92e12, 2.5e15,
+]  # fmt: skip
+
+
+@pytest.fixture
+def app_context(tmp_path: Path) -> Iterator[AppContext]:
+    """An AppContext whose feeds are not started; the test acts as the feed."""
+    with new_app_context(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def served(app_context: AppContext) -> Iterator[str]:
+    with serving(app_context) as url:
+        yield url
+
+
+def test_two_tabs_share_one_watchlist(served: str, open_page: Opener) -> None:
+    one = open_page(served).page
+    other = one.context.new_page()
+    other.goto(served)
+    other.locator(".cv-price").first.wait_for()
+    one.locator('.cv-row[data-id="solana"] .cv-star').click()
+    eventually(lambda: other.locator('.cv-row[data-id="solana"] .cv-star').get_attribute("aria-pressed") == "true")
+    other.locator('.cv-row[data-id="bitcoin"] .cv-star').click()
+    other.reload()
+    other.locator(".cv-price").first.wait_for()
+    other.locator(".cv-watched").click()
+    eventually(lambda: sorted(other.locator(".cv-row").evaluate_all("rows => rows.map(row => row.dataset.id)")) == ["bitcoin", "solana"])
+
+
+def test_kept_values_of_another_kind_are_as_if_nothing_were_kept(served: str, open_page: Opener) -> None:
+    seen = open_page(served)
+    kept = {"watched": 5, "hidden_columns": {"price": 1}, "sort": "price", "queries": [1], "clock": {}, "reloads": "x"}
+    seen.page.evaluate("kept => { for (const [key, value] of Object.entries(kept)) localStorage.setItem(`cv.${key}`, JSON.stringify(value)) }", kept)
+    seen.page.reload()
+    until_shown(seen.page, '.cv-price[data-asset="bitcoin"]', "$97,123.45", 30)
+    assert seen.page.locator(".cv-row").count() == len(BASE_PRICES)
+    assert seen.errors == []
+
+
+def test_a_tile_keeps_the_focus_while_prices_change(app_context: AppContext, served: str, open_page: Opener) -> None:
+    page = open_page(served).page
+    page.get_by_role("button", name="Heat map", exact=True).click()
+    page.locator('.cv-tile[data-coin="solana"]').focus()
+    tick = SystemClock().now_ms() // TICK_MS * TICK_MS
+    app_context.live.apply([record("solana", tick, 300.0, change_24h_pct=7.5)])
+    until_shown(page, '.cv-tile[data-coin="solana"]', "7.50%")
+    app_context.live.apply([record("solana", tick + TICK_MS, 9e6, change_24h_pct=8.5)])  # the largest now: the order is another
+    until_shown(page, '.cv-tile[data-coin="solana"]', "8.50%")
+    assert page.evaluate("document.activeElement.dataset.coin") == "solana"
+    before = page.locator('.cv-tile[data-coin="solana"]').evaluate("tile => tile.offsetWidth")
+    page.set_viewport_size({"width": 900, "height": 900})
+    eventually(lambda: page.locator('.cv-tile[data-coin="solana"]').evaluate("tile => tile.offsetWidth") != before)
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_the_browser_and_the_server_write_a_number_alike(served: str, open_page: Opener, language: str) -> None:
+    page = open_page(f"{served}?lang={language}").page
+
+    def written() -> list[list[str]]:
+        speak(language)
+        return [[format_price(one, "USD"), format_compact(one, "EUR"), format_percent(one), format_count(abs(one))] for one in NUMBERS]
+
+    shown = page.evaluate(
+        "numbers => numbers.map(one => [cv.price(one, 'USD'), cv.compact(one, 'EUR'), cv.percent(one), cv.count(Math.abs(one))])", NUMBERS
+    )
+    assert shown == copy_context().run(written)
+
+
+def test_the_crosshair_in_a_gap_shows_no_candle(app_context: AppContext, served: str, open_page: Opener) -> None:
+    minute = SystemClock().now_ms() // MINUTE_MS * MINUTE_MS
+    for before in (30, 29, 4, 0):  # minutes
+        app_context.live.apply([record("bitcoin", minute - before * MINUTE_MS, 100.0 + before)])
+    page = open_page(f"{served}?view=coin&coin=bitcoin&tf=1m", wait_for=".cv-chart-place canvas").page
+    until_shown(page, ".cv-legend", "100.00", 30)
+    box = page.locator(".cv-chart-place canvas").first.bounding_box()
+    assert box is not None
+
+    def legend_at(moment_ms: int) -> str:
+        page.mouse.move(box["x"] + page.evaluate("ms => cv.drawnChart().x[ms]", moment_ms), box["y"] + box["height"] / 3)
+        return shown_text(page, ".cv-legend")
+
+    eventually(lambda: "104.00" in legend_at(minute - 4 * MINUTE_MS))
+    eventually(lambda: "no ticks" in legend_at(minute - 2 * MINUTE_MS))
+    assert "100.00" not in legend_at(minute - 2 * MINUTE_MS)
+
+
+def test_a_channel_that_fell_silent_is_lost_and_the_page_comes_back(app_context: AppContext, served: str, browser: Browser) -> None:
+    """As behind a router that has forgotten the connection: it is open for both sides, and carries nothing."""
+    context = browser.new_context()
+    page = context.new_page()
+    silent: list[bool] = []
+    asked: list[str] = []
+
+    def carry(route: WebSocketRoute) -> None:
+        server = route.connect_to_server()
+        quiet = not asked  # that of the first page only
+
+        def to_server(text: str | bytes) -> None:
+            asked.append(str(text))
+            if not (silent and quiet):
+                server.send(text)
+
+        def to_page(text: str | bytes) -> None:
+            if not (silent and quiet):
+                route.send(text)
+
+        route.on_message(to_server)
+        server.on_message(to_page)
+
+    page.route_web_socket("**/ws", carry)
+    page.clock.install()
+    loads: list[str] = []
+    page.on("load", lambda one: loads.append(one.url))
+    page.goto(served)
+    page.locator(".cv-price").first.wait_for()
+    eventually(lambda: any('"hello"' in text for text in asked), 30)
+    before = len(asked)
+    page.clock.run_for(SILENCE_MS)  # a server without news answers
+    eventually(lambda: any('"still"' in text for text in asked[before:]), 30)
+    assert page.locator(".cv-server-lost").is_hidden()
+    assert len(loads) == 1
+    silent.append(True)
+    page.clock.run_for(SILENCE_MS)
+    page.locator(".cv-server-lost").wait_for(state="visible")
+    page.clock.run_for(2_000)
+    eventually(lambda: len(loads) == 2, 30)
+    tick = SystemClock().now_ms() // TICK_MS * TICK_MS
+    app_context.live.apply([walk("bitcoin", tick, 1)[0]])
+    eventually(lambda: page.locator(".cv-price[data-asset=bitcoin]").get_attribute("data-tick") == str(tick), 30)
+    context.close()
