@@ -26,6 +26,7 @@ from dashboard.access import OPEN_PATHS, PAGE_PATH, SOCKET_PATH, Access, Refusal
 from dashboard.builds import PageBuilds
 from dashboard.peer_user import peer_uid
 from dashboard.sign_in import REOPEN, back_to, sign_in_address
+from dashboard.views.texts import language_of, texts
 from dashboard.visitors import CURRENT, Visitor, Visitors
 
 __all__ = ["Gate", "LivenessHandler", "PageHandler", "SocketHandler", "guard", "note_page", "page_policy", "use_own_handlers"]
@@ -69,8 +70,8 @@ def page_policy(nonce: str, host: str) -> str:
 
 
 _BUSY = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>CryptoViz</title><meta http-equiv="refresh" content="{seconds}"></head>
-<body><p>Many pages are being opened. This page reloads in a moment.</p></body></html>
+<html lang="{language}"><head><meta charset="utf-8"><title>CryptoViz</title><meta http-equiv="refresh" content="{seconds}"></head>
+<body><p>{words}</p></body></html>
 """
 _RETRY_AFTER_S = 3
 _TRY_AGAIN_LATER = 1013  # WebSocket close code; the page reconnects automatically
@@ -105,7 +106,8 @@ class PageHandler(DocHandler):
             self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
             self.set_header("Retry-After", str(_RETRY_AFTER_S))
             self.set_header("Cache-Control", "no-store")
-            RequestHandler.write(self, _BUSY.format(seconds=_RETRY_AFTER_S))
+            language = language_of(self.request.headers.get("Accept-Language", ""))
+            RequestHandler.write(self, _BUSY.format(seconds=_RETRY_AFTER_S, language=language, words=texts(language)("busy")))
 
     def write(self, chunk: Any) -> None:
         if isinstance(chunk, str):

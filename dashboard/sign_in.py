@@ -13,6 +13,7 @@ from tornado.web import RequestHandler
 from cryptoviz.log import get_logger
 from dashboard.access import SIGN_IN_PATH, SIGN_OUT_PATH
 from dashboard.failed_sign_ins import FailedSignIns
+from dashboard.views.texts import LANGUAGES, language_of, texts
 from dashboard.visitors import SIGNED_IN_S, Visitor, Visitors
 
 __all__ = ["REOPEN", "SignInHandler", "SignOutHandler", "back_to", "sign_in_address", "sign_in_patterns"]
@@ -21,7 +22,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fr
 _MAX_QUERY = 512
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>CryptoViz: sign in</title><meta name="viewport" content="width=device-width">
+<html lang="{language}"><head><meta charset="utf-8"><title>CryptoViz: {sign_in}</title><meta name="viewport" content="width=device-width">
 <style>
   :root {{ color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }}
   body {{ margin: 0; min-height: 100vh; display: grid; place-items: center }}
@@ -34,13 +35,17 @@ _PAGE = """<!doctype html>
 </style></head>
 <body><main><form method="post" action="{action}">
   <h1>CryptoViz</h1>
-  <label>Token <input name="token" type="password" autocomplete="current-password" required autofocus></label>
+  <label>{token} <input name="token" type="password" autocomplete="current-password" required autofocus></label>
   {problem}
-  <button type="submit">Sign in</button>
-  <p>The owner's token is in the file <code>control.token</code> of the pipeline's home. For others,
-  <code>cryptoviz tokens add NAME --role read</code> (or <code>operate</code>) prints one.</p>
+  <button type="submit">{sign_in}</button>
+  <p>{help}</p>
 </form></main></body></html>
 """
+_HELP = {
+    "file": "<code>control.token</code>",
+    "command": "<code>cryptoviz tokens add NAME --role read</code>",
+    "operate": "<code>operate</code>",
+}
 REOPEN = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>CryptoViz</title><meta http-equiv="refresh" content="0;url={url}"></head><body></body></html>
 """
@@ -94,22 +99,28 @@ class SignInHandler(_Handler):
         if wait_s := self._failed.wait_s(address, now_s):
             self.set_status(HTTPStatus.TOO_MANY_REQUESTS)
             self.set_header("Retry-After", str(wait_s))
-            self._show(f"Too many wrong tokens: try again in {wait_s} s.")
+            self._show("sign_in_wait", seconds=wait_s)
             return
         visitor = self._visitors.sign_in(self.get_body_argument("token", ""))
         if visitor is None:
             self._failed.note(address, now_s)
             log.warning("sign_in_refused", address=address)
             self.set_status(HTTPStatus.FORBIDDEN)
-            self._show("This token is not valid.")
+            self._show("sign_in_wrong")
             return
         log.info("signed_in", name=visitor.name, role=str(visitor.role))
         self._keep(cast("str", visitor.cookie), self._visitors.cookie_name, SIGNED_IN_S)
         self.redirect(back_to(self.request.query), status=HTTPStatus.SEE_OTHER)
 
-    def _show(self, problem: str = "") -> None:
-        shown = f'<p class="wrong" role="alert">{html.escape(problem)}</p>' if problem else ""
-        self.write(_PAGE.format(action=html.escape(sign_in_address(self.request.query)), problem=shown))
+    def _show(self, problem: str = "", **values: object) -> None:
+        """The form, in the language of the deep link or the browser; `problem` is a key of the texts."""
+        asked = self.request.query_arguments.get("lang", [b""])[0].decode("ascii", "replace").lower()
+        language = asked if asked in LANGUAGES else language_of(self.request.headers.get("Accept-Language", ""))
+        t = texts(language)
+        shown = f'<p class="wrong" role="alert">{html.escape(t(problem).format(**values))}</p>' if problem else ""
+        words = html.escape(t("sign_in_help"), quote=False).format(**_HELP)
+        action = html.escape(sign_in_address(self.request.query))
+        self.write(_PAGE.format(language=language, action=action, problem=shown, sign_in=t("sign_in"), token=t("sign_in_token"), help=words))
 
 
 class SignOutHandler(_Handler):

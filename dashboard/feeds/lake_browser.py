@@ -39,7 +39,9 @@ class LakeBrowser:
         for table in TABLE_SPECS:
             for day, files in self._lake.files(table).items():
                 compacted = sum("part-compacted-" in file.path for file in files)
-                found.append(LakeDay(table, day, len(files), compacted, sum(file.size for file in files), sum(file.rows for file in files)))
+                first = min((file.first for file in files if file.first is not None), default=None)
+                size, rows = sum(file.size for file in files), sum(file.rows for file in files)
+                found.append(LakeDay(table, day, len(files), compacted, size, rows, None if first is None else epoch_ms(first)))
         return sorted(found, key=lambda one: (one.day, one.table), reverse=True)
 
     def gaps(self) -> list[Gap]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from cryptoviz.components import MAINTENANCE
@@ -12,7 +12,7 @@ from dashboard.pages.page import Page, PageKind
 from dashboard.pages.sql_part import SqlPart
 from dashboard.pages.trace_part import TracePart
 from dashboard.views.explore_frames import lake_frame
-from dashboard.views.lake_rows import day_table, gap_strip, total_line
+from dashboard.views.lake_rows import LakeDay, day_table, gap_strip, total_line
 from dashboard.views.link import Link
 from dashboard.views.placeholders import state_markup
 
@@ -37,14 +37,12 @@ class LakePage(Page):
         days, problem = app_context.inspection.days.look()
         gaps, gaps_problem = app_context.inspection.gaps.look()
         if days:
-            first = min(day.day for day in days if day.table == "prices") if any(day.table == "prices" for day in days) else None
-            first_ms = None if first is None else epoch_ms(datetime(first.year, first.month, first.day, tzinfo=UTC))
             self.out.put("lake.line", total_line(days, self._maintained_ms()))
             if gaps_problem is not None:
                 self.out.put("lake.strip", state_markup("error", "Cannot read the gaps", gaps_problem))
             elif gaps is not None:
                 count = len(app_context.settings.assets)
-                self.out.put("lake.strip", gap_strip(gaps, self.session.now_ms() // 60_000 * 60_000, app_context.tick_ms, count, first_ms))
+                self.out.put("lake.strip", gap_strip(gaps, self.session.now_ms() // 60_000 * 60_000, app_context.tick_ms, count, _first_ms(days)))
             stale = "" if problem is None else state_markup("error", "Not refreshed", problem)
             self.out.put("lake.days", stale + day_table(days))
         elif problem is not None:
@@ -78,6 +76,14 @@ class LakePage(Page):
         if self._maintained is None or abs(found - self._maintained) > _REPORTED_LATE_MS:
             self._maintained = found
         return self._maintained
+
+
+def _first_ms(days: Sequence[LakeDay]) -> int | None:
+    """The first row of the prices, or the begin of its day, UTC epoch ms; None without prices."""
+    first = min((day for day in days if day.table == "prices"), key=lambda day: day.day, default=None)
+    if first is None or first.first_ms is not None:
+        return None if first is None else first.first_ms
+    return epoch_ms(datetime(first.day.year, first.day.month, first.day.day, tzinfo=UTC))
 
 
 KIND = PageKind("lake", "lake", lake_frame, LakePage)

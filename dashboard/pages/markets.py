@@ -76,9 +76,9 @@ class MarketsPage(Page):
         found = {}
         for asset_id, record in live.latest().items():
             week = self._closes.get(asset_id, {}).get(record.quote_currency, ())
-            points = spark(week, live.recent_prices(asset_id, _SPARK_TICKS))
+            points, hours = spark(week, live.recent_prices(asset_id, _SPARK_TICKS))
             if len(points) >= 2:
-                found[asset_id] = points
+                found[asset_id] = (hours, points)
         self.out.put("sparks", found)
 
 

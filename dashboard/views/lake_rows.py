@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 from cryptoviz.gaps import Gap, GapState
 from cryptoviz.times import utc
@@ -23,7 +24,7 @@ _CELL = 300
 
 @dataclass(frozen=True, slots=True)
 class LakeDay:
-    """Files of a table on a UTC day."""
+    """Files of a table on a UTC day; `first_ms`: its first row, UTC epoch ms, None if the log does not tell."""
 
     table: str
     day: date
@@ -31,6 +32,7 @@ class LakeDay:
     compacted: int
     size: int
     rows: int
+    first_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def dead_table(counts: Mapping[str, int], letters: Sequence[DeadLetter]) -> str:
 
 def result_table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Rows of a query. Values of any type are shown as text, cut after some hundred characters."""
-    head = "".join(element("th", text(name), scope="col") for name in names)
+    numeric = [any(_is_number(row[at]) for row in rows) for at in range(len(names))]
+    head = "".join(element("th", text(name), "cv-right" if right else "", scope="col") for name, right in zip(names, numeric, strict=True))
     body = "".join(element("tr", "".join(_cell(value) for value in row)) for row in rows)
     return element("div", _table(head, body, "cv-table cv-result"), "cv-scroll", tabindex="0")
 
@@ -159,7 +162,11 @@ def _cell(value: object) -> str:
         return element("td", "null", "cv-muted")
     whole = value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
     shown = whole if len(whole) <= _CELL else f"{whole[:_CELL]}…"
-    return element("td", text(shown), "cv-right cv-num" if isinstance(value, (int, float)) and not isinstance(value, bool) else "")
+    return element("td", text(shown), "cv-right cv-num" if _is_number(value) else "")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
 
 
 def _table(head: str, body: str, classes: str) -> str:

@@ -35,9 +35,9 @@ def by_rank(records: Iterable[UnifiedRecord]) -> list[UnifiedRecord]:
     return sorted(records, key=lambda record: (record.rank if record.rank is not None else _NOT_RANKED, record.asset_id))
 
 
-def spark(closes: Sequence[float], recent: Sequence[float]) -> list[float]:
-    """Points of a sparkline, oldest first: the week's closes, or the recent ticks if the lake has fewer than two closes."""
-    return thin(closes if len(closes) >= 2 else recent)
+def spark(closes: Sequence[float], recent: Sequence[float]) -> tuple[list[float], int]:
+    """Points of a sparkline, oldest first, and their hours: the week's closes, or the recent ticks (0 h) if the lake has fewer than two."""
+    return (thin(closes), len(closes)) if len(closes) >= 2 else (thin(recent), 0)
 
 
 def thin(prices: Sequence[float]) -> list[float]:

@@ -158,7 +158,13 @@ def _metric(name: str, number: float, reasons: dict[str, float], trend: str) -> 
 
 
 def format_metric(name: str, value: float) -> tuple[str, str]:
-    """Label and value with unit of a metric: `last_poll_age_s` becomes ("last poll age", "1.2 s")."""
+    """Label and value with unit of a metric: `last_poll_age_s` becomes ("last poll age", "1.2 s"), `lag_ms@x` ("lag x", "3 ms")."""
+    name, _, part = name.partition("@")
+    label, shown = _format(name, value)
+    return (f"{label} {part}" if part else label), shown
+
+
+def _format(name: str, value: float) -> tuple[str, str]:
     for suffix, unit in _UNITS:
         if name.endswith(suffix) and len(name) > len(suffix):
             label = name.removesuffix(suffix).replace("_", " ")

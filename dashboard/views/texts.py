@@ -22,6 +22,18 @@ _FRAME: dict[str, tuple[str, str]] = {
     "topics": ("Topics", "Topics"),
     "lake": ("Lake", "Lac"),
     "sign_out": ("Sign out", "Se déconnecter"),
+    "sign_in": ("Sign in", "Se connecter"),
+    "sign_in_token": ("Token", "Jeton"),
+    "sign_in_help": (
+        "The owner's token is in the file {file} of the pipeline's home. For others, {command} (or {operate}) prints one.",
+        "Le jeton du propriétaire est dans le fichier {file} du dossier du pipeline. Pour les autres, {command} (ou {operate}) en donne un.",
+    ),
+    "sign_in_wrong": ("This token is not valid.", "Ce jeton n'est pas valable."),
+    "sign_in_wait": ("Too many wrong tokens: try again in {seconds} s.", "Trop de jetons faux : réessayer dans {seconds} s."),
+    "busy": (
+        "Many pages are being opened. This page reloads in a moment.",
+        "Beaucoup de pages s'ouvrent en ce moment. Celle-ci se recharge dans un instant.",
+    ),
     "theme": ("Toggle theme", "Changer de thème"),
     "language": ("Français", "English"),
     "clock": ("Local time or UTC", "Heure locale ou UTC"),

@@ -32,6 +32,8 @@ MARKET_TEXTS: dict[str, tuple[str, str]] = {
     "col_volume": ("Vol. 24h", "Vol. 24 h"),
     "col_market_cap": ("Market cap", "Capitalisation"),
     "col_spark": ("Last 7 days", "7 derniers jours"),
+    "spark_hours": ("hours in the lake so far", "heures dans le lac pour l'instant"),
+    "spark_ticks": ("the last ticks: the lake has no two hours yet", "les derniers relevés : le lac n'a pas encore deux heures"),
     "col_source": ("Source", "Source"),
     "col_spread": ("Spread", "Écart"),
     "col_age": ("Age", "Âge"),
@@ -44,8 +46,8 @@ MARKET_TEXTS: dict[str, tuple[str, str]] = {
     "tip_volume": ("Reported rolling 24 h volume", "Volume glissant de 24 h déclaré"),
     "tip_market_cap": ("Reported market capitalisation", "Capitalisation déclarée"),
     "tip_spark": (
-        "Hourly closes of the last seven days of the lake, then the newest price; without the lake, the last ticks",
-        "Clôtures horaires des sept derniers jours du lac, puis le dernier prix ; sans le lac, les derniers relevés",
+        "Hourly closes of the last seven days of the lake, then the newest price; dashed while the lake has less",
+        "Clôtures horaires des sept derniers jours du lac, puis le dernier prix ; en tirets tant que le lac a moins",
     ),
     "tip_source": (
         "Provider of the price; the reason if it is not the primary provider",

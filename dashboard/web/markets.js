@@ -10,6 +10,7 @@
   let watchedOnly = false
   const watched = new Set(cv.stored("watched", []))
   const ROW = 34
+  const WEEK_H = 144 // hours with a close, of the 168: some may be missing
 
   const span = (cell, classes, words) => {
     const held = cell.firstElementChild ?? cell.appendChild(cv.make("span"))
@@ -46,9 +47,9 @@
     }
   }
   const drawSpark = (cell, row) => {
-    const points = sparks.get(row.asset)
+    const [hours, points] = sparks.get(row.asset) ?? [0, null]
     const prices = points ? [...points, row.price] : []
-    const id = `${row.asset}:${prices.length}:${prices.at(-1)}`
+    const id = `${row.asset}:${hours}:${prices.length}:${prices.at(-1)}`
     if (cell.dataset.drawn === id) return
     cell.dataset.drawn = id
     if (prices.length < 2) { cell.replaceChildren(cv.make("span", "cv-muted", "—")); return }
@@ -57,8 +58,11 @@
     const range = Math.max(...prices) - low || 1
     const path = prices.map((price, index) => `${(M + index * (W - 2 * M) / (prices.length - 1)).toFixed(1)},${(H - M - (price - low) / range * (H - 2 * M)).toFixed(1)}`).join(" ")
     const way = prices.at(-1) >= prices[0] ? "up" : "down"
+    const part = hours < WEEK_H // not the week that the heading says
+    const span = part ? (hours ? `${hours} ${t("spark_hours")}` : t("spark_ticks")) : t("col_spark")
+    cell.title = part ? span : ""
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg")
-    for (const [name, value] of Object.entries({class: `cv-spark cv-${way}`, width: W, height: H, viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${t("col_spark")}: ${way}`})) svg.setAttribute(name, value)
+    for (const [name, value] of Object.entries({class: `cv-spark cv-${way}${part ? " cv-spark-part" : ""}`, width: W, height: H, viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${span}: ${t(way === "up" ? "rising" : "falling")}`})) svg.setAttribute(name, value)
     const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline")
     for (const [name, value] of Object.entries({points: path, fill: "none", stroke: "currentColor", "stroke-width": "1.4", "stroke-linejoin": "round"})) line.setAttribute(name, value)
     svg.append(line)

@@ -97,6 +97,15 @@ def test_a_token_opens_the_page_by_a_cookie_that_scripts_and_other_sites_do_not_
     assert get(port, "/static/js/bokeh.min.js", Cookie=cookie)[0] == 200
 
 
+def test_the_form_speaks_the_language_of_the_link_or_the_browser(port: int) -> None:
+    _, _, body = get(port, "/sign-in?lang=fr")
+    assert [part in body for part in (b'<html lang="fr">', b"Se connecter", b"Jeton", b"<code>control.token</code>")] == [True] * 4
+    headers = {"Accept_Language": "fr-FR,fr;q=0.9,en;q=0.5"}
+    assert "n'est pas valable" not in get(port, "/sign-in", **headers)[2].decode()
+    assert "n&#x27;est pas valable" in post(port, "/sign-in", urlencode({"token": "wrong"}), **headers)[2].decode()
+    assert b"Sign in" in get(port, "/sign-in?lang=%ff%3Cscript%3E", **headers | {"Accept_Language": "de"})[2]
+
+
 @pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "http://127.0.0.1:1"])
 def test_a_form_of_another_site_signs_nobody_in_or_out(port: int, origin: str | None) -> None:
     cookie = sign_in(port)

@@ -36,8 +36,13 @@ def test_unranked_coins_come_last_in_a_stable_order() -> None:
     assert [one.asset_id for one in by_rank(coins)] == ["c", "b", "a", "z"]
 
 
-@pytest.mark.parametrize(("closes", "recent", "expected"), [([1.0, 2.0], [9.0, 8.0], [1.0, 2.0]), ([1.0], [9.0, 8.0], [9.0, 8.0]), ([], [], [])])
-def test_a_week_of_closes_goes_before_recent_ticks(closes: list[float], recent: list[float], expected: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("closes", "recent", "expected"),
+    [([1.0, 2.0], [9.0, 8.0], ([1.0, 2.0], 2)), ([1.0], [9.0, 8.0], ([9.0, 8.0], 0)), ([], [], ([], 0)), ([1.0] * 168, [], ([1.0] * 60, 168))],
+)
+def test_a_week_of_closes_goes_before_recent_ticks_and_says_how_long_it_is(
+    closes: list[float], recent: list[float], expected: tuple[list[float], int]
+) -> None:
     assert spark(closes, recent) == expected
 
 

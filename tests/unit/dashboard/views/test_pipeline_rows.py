@@ -64,6 +64,8 @@ def test_dead_letters_show_as_one_number_with_the_reasons_behind_it() -> None:
         ("heap_bytes", 1536.0 * 1024, ("heap", "1.5 MiB")),
         ("free_pct", 12.345, ("free", "12.35%")),
         ("executors", 1.0, ("executors", "1")),
+        ("data_age_s@BTCUSDT", 0.2, ("data age BTCUSDT", "0.20 s")),
+        ("lag_ms@ETH/USD", 3.0, ("lag ETH/USD", "3 ms")),
         ("odd", float("nan"), ("odd", "—")),
     ],
 )
