@@ -13,15 +13,18 @@ from typing import Any, TypeVar
 import panel as pn
 from panel.io.state import set_curdoc
 
+from cryptoviz.errors import QueueFull
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
 from dashboard.outbox import Outbox
-from dashboard.views.texts import speak
+from dashboard.views.texts import say, speak
 from dashboard.visitors import CURRENT
 
 __all__ = ["Act", "Session"]
 
 T = TypeVar("T")
+
+_MOST_WORK = 16
 
 Act = Callable[[str, str, Mapping[str, str]], None]
 """An action of the browser: page, verb, values. Untrusted."""
@@ -54,6 +57,7 @@ class Session:
         self._lock = threading.Lock()  # guards the two attributes above
         self._unsubscribe: Callable[[], None] = lambda: None
         self._at_end: list[Callable[[], None]] = []
+        self._work: set[Future[Any]] = set()
         self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull, self._acted, self._on_loop)
 
     def open(self, pull: Callable[[], None], act: Act) -> None:
@@ -90,8 +94,19 @@ class Session:
     def in_background(
         self, work: Callable[[], T], then: Callable[[T], None], failed: Callable[[Exception], None], workers: ThreadPoolExecutor | None = None
     ) -> None:
-        """Run `work` in a worker thread, then one of the callbacks on the session's loop, and then a pull."""
-        self.when_done((workers or self.app_context.workers).submit(work), then, failed)
+        """Run `work` in a worker thread, then one of the callbacks on the session's loop, and then a pull.
+
+        A page may wait for `_MOST_WORK` at once; `failed` gets QueueFull for more: whatever a browser sends, the others have their turns.
+        """
+        self._work = {future for future in self._work if not future.done()}
+        if len(self._work) >= _MOST_WORK:
+            failed(
+                QueueFull(say("this page already waits for {count} answers: try again in a moment", count=_MOST_WORK), queue="page", limit=_MOST_WORK)
+            )
+            return
+        future = (workers or self.app_context.workers).submit(work)
+        self._work.add(future)
+        self.when_done(future, then, failed)
 
     def when_done(self, future: Future[T], then: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         """Call back on the session's loop when `future` is done, and then pull."""

@@ -81,6 +81,7 @@ class HistoryPart:
             lambda: self._session.app_context.history.download(coin, since_ms, kind),
             lambda content: self._session.download(f"{coin}-{name}.{kind}", _TYPES[kind], content),
             lambda error: self._session.notify("error", say("Download failed: {error}", error=error)),
+            self._session.app_context.inspection.workers,  # not those that serve clicks
         )
 
     def _reload(self) -> None:

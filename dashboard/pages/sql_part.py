@@ -57,6 +57,7 @@ class SqlPart:
             result.csv if kind == "csv" else result.parquet,
             lambda content: self._session.download(f"query.{kind}", _TYPES[kind], content),
             lambda error: self._session.notify("error", say("Download failed: {error}", error=error)),
+            self._session.app_context.inspection.sql.workers,
         )
 
     def refresh(self) -> None:

@@ -196,6 +196,8 @@ FRENCH: dict[str, str] = {
     "Cancel": "Annuler",
     "Resume": "Reprendre",
     # Phrases with values
+    "this page already waits for {count} answers: try again in a moment":
+        "cette page attend déjà {count} réponses : réessayer dans un instant",
     "Older candles are not available: {error}": "Les chandeliers plus anciens ne sont pas disponibles : {error}",
     "ticks": "relevés",
     "reading…": "lecture…",

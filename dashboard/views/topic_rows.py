@@ -20,6 +20,7 @@ MAX_RECORDS = 100
 _DEFAULT_RECORDS = 20
 _MAX_KEY = 200
 _PREVIEW = 160
+_MAX_OFFSET = 2**63 - 1  # of Kafka
 
 
 class Start(StrEnum):
@@ -116,7 +117,8 @@ def parse_browse(values: Mapping[str, str], topics: Sequence[str]) -> Browse | s
 
 
 def _number(written: str, digits: int) -> int | None:
-    return int(written) if written.isascii() and written.isdecimal() and len(written) <= digits else None
+    number = int(written) if written.isascii() and written.isdecimal() and len(written) <= digits else None
+    return None if number is None or number > _MAX_OFFSET else number
 
 
 def topic_table(topics: Sequence[TopicStatus], chosen: str) -> str:

@@ -1,0 +1,62 @@
+"""Work of a page in the background: bounded, whatever its browser sends, and apart from the workers that serve clicks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bokeh.document import Document
+
+from cryptoviz.errors import QueueFull
+from dashboard.app_context import AppContext
+from dashboard.page_session import Session
+from dashboard.pages.history_part import HistoryPart
+from tests.support.dashboard_server import new_app_context
+from tests.support.waiting import eventually
+
+CLICKS = 100
+WAITING = 16
+"""What a page may wait for at once."""
+
+
+@pytest.fixture
+def app_context(tmp_path: Path) -> Iterator[AppContext]:
+    with new_app_context(tmp_path) as made:
+        yield made
+
+
+def a_session(app_context: AppContext, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A page whose callbacks run where its work has ended."""
+    made = Session(app_context, Document(), "en")
+    monkeypatch.setattr(made, "_on_loop", lambda call: call())
+    made._begin()
+    return made
+
+
+def test_a_flood_of_actions_of_one_page_leaves_the_workers_to_others(app_context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    flooding, other = a_session(app_context, monkeypatch), a_session(app_context, monkeypatch)
+    go, done, refused = threading.Event(), list[int](), list[Exception]()
+    for number in range(CLICKS):
+        flooding.in_background(lambda number=number: go.wait(60) and number, done.append, refused.append)  # type: ignore[misc]
+    assert len(refused) == CLICKS - WAITING
+    assert {type(error) for error in refused} == {QueueFull}
+    other.in_background(lambda: -1, done.append, refused.append)
+    go.set()
+    eventually(lambda: sorted(done) == [-1, *range(WAITING)], 30)
+    flooding.in_background(lambda: 7, done.append, refused.append)
+    eventually(lambda: 7 in done, 30)
+
+
+def test_a_download_takes_no_worker_that_serves_clicks(app_context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, ran = a_session(app_context, monkeypatch), list[str]()
+
+    def download(*_: object) -> bytes:
+        ran.append(threading.current_thread().name)
+        return b"x"
+
+    monkeypatch.setattr(app_context.history, "download", download)
+    HistoryPart(session, "bitcoin").download("csv")
+    eventually(lambda: len(ran) == 1, 30)
+    assert not ran[0].startswith("actions")
