@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -125,34 +126,63 @@ class TopicBrowser:
 
     def _read(self, reader: Any, asked: Browse, spans: Mapping[int, tuple[int, int]]) -> Found:
         reader.assign([TopicPartition(asked.topic, number, first) for number, (first, _) in spans.items()])
-        open_in, deadline_s, scanned = set(spans), time.monotonic() + _BROWSE_S, 0
-        newest = asked.start is Start.NEWEST
-        records: list[KafkaRecord] = []
-        key = asked.key.encode()
-        while open_in and scanned < _SCANNED and (newest or len(records) < asked.limit):
+        gathered, deadline_s = _Gathered(asked, spans), time.monotonic() + _BROWSE_S
+        while not gathered.enough:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 break
             for message in reader.consume(_BATCH, timeout=min(_POLL_S, left_s)):
                 problem = message.error()
-                if problem is not None:
-                    if problem.code() != KafkaError._PARTITION_EOF:
-                        raise KafkaException(problem)
-                    open_in.discard(message.partition())
-                    continue
-                scanned += 1
-                if message.offset() >= spans[message.partition()][1] - 1:
-                    open_in.discard(message.partition())
-                if not key or message.key() == key:
-                    records.append(_record(message))
-                    if newest and len(records) > asked.limit * max(2, len(spans)) * 2:
-                        records = _newest(records, asked.limit)
-        shown = _newest(records, asked.limit) if newest else records[: asked.limit]
-        return Found(tuple(shown), scanned, complete=not open_in or len(records) >= asked.limit)
+                if problem is None:
+                    gathered.take(message)
+                elif problem.code() == KafkaError._PARTITION_EOF:
+                    gathered.open_in.discard(message.partition())
+                else:
+                    raise KafkaException(problem)
+        return gathered.found()
 
     def _unavailable(self, error: Exception) -> EngineUnavailable:
         address = self._settings.kafka.bootstrap_servers
         return EngineUnavailable(f"Kafka at {address} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS) does not answer: {error}", engine="kafka", address=address)
+
+
+class _Gathered:
+    """Records of a browse as they arrive: partition by partition, or mixed. `open_in`: partitions of which more are wanted."""
+
+    def __init__(self, asked: Browse, spans: Mapping[int, tuple[int, int]]) -> None:
+        self._asked, self._spans, self._key = asked, spans, asked.key.encode()
+        self._newest = asked.start is Start.NEWEST
+        self.open_in = set(spans)
+        self._records: list[KafkaRecord] = []
+        self._of_partition: Counter[int] = Counter()
+        self._scanned = 0
+
+    @property
+    def enough(self) -> bool:
+        """Records of a key are in one partition; without a key the first ones are those of all partitions."""
+        has_all = bool(self._key) and not self._newest and len(self._records) >= self._asked.limit
+        return not self.open_in or self._scanned >= _SCANNED or has_all
+
+    def take(self, message: Any) -> None:
+        number, limit = message.partition(), self._asked.limit
+        if number not in self.open_in:
+            return
+        self._scanned += 1
+        if message.offset() >= self._spans[number][1] - 1:
+            self.open_in.discard(number)
+        if self._key and message.key() != self._key:
+            return
+        self._records.append(_record(message))
+        self._of_partition[number] += 1
+        if self._newest and len(self._records) > limit * max(2, len(self._spans)) * 2:
+            self._records = _newest(self._records, limit)
+        elif not self._newest and self._of_partition[number] >= limit:
+            self.open_in.discard(number)
+
+    def found(self) -> Found:
+        records, limit = self._records, self._asked.limit
+        shown = _newest(records, limit) if self._newest else sorted(records, key=lambda one: (one.time_ms, one.partition, one.offset))[:limit]
+        return Found(tuple(shown), self._scanned, complete=not self.open_in or len(records) >= limit)
 
 
 def _newest(records: list[KafkaRecord], count: int) -> list[KafkaRecord]:

@@ -27,7 +27,7 @@ _UNITS: tuple[tuple[str, str], ...] = (
     ("_ms", "ms"),
     ("_s", "s"),
     ("_bytes", "bytes"),
-    ("_mb", "MB"),
+    ("_mb", "mebibytes"),
     ("_pct", "%"),
     ("_total", ""),
     ("_records", ""),
@@ -172,6 +172,8 @@ def _format(name: str, value: float) -> tuple[str, str]:
                 return say("{name} age", name=label), f"{format_figure(value)} s"
             if unit == "bytes":
                 return label, format_bytes(value)
+            if unit == "mebibytes":
+                return label, format_bytes(value * 2**20)
             return label, f"{format_figure(value)}{'' if unit in ('/s', '%', '') else ' '}{unit}"
     return name.replace("_", " "), format_figure(value)
 

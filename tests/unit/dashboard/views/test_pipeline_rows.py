@@ -62,6 +62,7 @@ def test_dead_letters_show_as_one_number_with_the_reasons_behind_it() -> None:
         ("rows_total", 303_450.0, ("rows", "303,450")),
         ("lag_records", 17.0, ("lag", "17")),
         ("heap_bytes", 1536.0 * 1024, ("heap", "1.5 MiB")),
+        ("rss_mb", 176.3, ("rss", "176.3 MiB")),  # of 2**20 bytes, as all metrics of that name
         ("free_pct", 12.345, ("free", "12.35%")),
         ("executors", 1.0, ("executors", "1")),
         ("data_age_s@BTCUSDT", 0.2, ("data age BTCUSDT", "0.20 s")),
