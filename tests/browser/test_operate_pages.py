@@ -201,3 +201,6 @@ def test_a_reader_signs_in_looks_and_changes_nothing(market: Stack, open_page: O
 def test_no_page_is_wider_than_a_phone(market: Stack, open_page: Opener, view: str) -> None:
     page = open_page(f"{market.url}/?view={view}", width=390, height=844, wait_for=f"#cv-page-{view} .cv-table").page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.goto(f"{market.url}/?view={view}&lang=fr")  # whose words are longer
+    page.locator(f"#cv-page-{view} .cv-table").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
