@@ -1,31 +1,25 @@
-"""What the browser keeps and draws itself: lists that tabs share, kept values of another kind, focus, numbers, gaps, a silent channel."""
+"""What the browser keeps and draws itself: lists that tabs share, kept values of another kind, focus, numbers, gaps."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
 from cryptoviz.clock import SystemClock
 from dashboard.app_context import AppContext
-from dashboard.delivery import Delivery
 from dashboard.views.numbers import format_compact, format_count, format_percent, format_price
 from dashboard.views.texts import speak
 from tests.browser.conftest import Opener, shown_text, until_shown
 from tests.support.dashboard_server import new_app_context, serving
-from tests.support.page_stack import BASE_PRICES, TICK_MS, record, walk
+from tests.support.page_stack import BASE_PRICES, TICK_MS, record
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.browser
 
 MINUTE_MS = 60_000
-LOOK_MS = 5_000
-"""Interval at which the page looks whether it has heard something; ten times as often here."""
 NUMBERS = [
     0.0, 0.004, -0.004, 0.005, -0.005, 0.125, 1.005, 2.675, -1.25, 12.345, 999.99996, 999.995, 1000.0, 1125.0, 1234.5, 2345.675, 97_123.455,
     999_999.5, 4.9e-13, 9.99999e-9, 1e-8, 0.0000123456, 0.01, 0.0391234, 0.47115, 1.00005, 3.841e10, 1.125e9, 1.92e12, 2.5e15,
@@ -116,36 +110,3 @@ def test_the_crosshair_in_a_gap_shows_no_candle(app_context: AppContext, served:
     eventually(lambda: "104.00" in legend_at(4), 30)
     eventually(lambda: "no ticks" in legend_at(2), 30)
     assert "100.00" not in legend_at(2)
-
-
-def test_a_channel_that_fell_silent_is_lost_and_the_page_comes_back(
-    app_context: AppContext, served: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As behind a router that has forgotten the connection: it is open for both sides, and carries nothing."""
-    send, silent, answers = Delivery.send, threading.Event(), list[bool]()
-
-    def carried(self: Delivery, parts: Mapping[str, Any], notices: list[Any]) -> None:
-        if silent.is_set():
-            self.mark()
-            return
-        answers.append(not parts and not notices)
-        send(self, parts, notices)
-
-    monkeypatch.setattr(Delivery, "send", carried)
-    context = browser.new_context()
-    page = context.new_page()
-    page.add_init_script(f"const real = setInterval; window.setInterval = (call, ms) => real(call, ms === {LOOK_MS} ? {LOOK_MS // 10} : ms)")
-    loads: list[str] = []
-    page.on("load", lambda one: loads.append(one.url))
-    page.goto(served)
-    page.locator(".cv-price").first.wait_for()
-    eventually(lambda: page.evaluate("1") and answers.count(True) >= 3, 60)  # a server without news answers
-    before = len(loads)
-    silent.set()
-    page.locator(".cv-server-lost").wait_for(state="visible", timeout=60_000)
-    silent.clear()
-    eventually(lambda: page.evaluate("1") and len(loads) > before, 60)
-    tick = SystemClock().now_ms() // TICK_MS * TICK_MS
-    app_context.live.apply([walk("bitcoin", tick, 1)[0]])
-    eventually(lambda: page.locator(".cv-price[data-asset=bitcoin]").get_attribute("data-tick") == str(tick), 60)
-    context.close()

@@ -1,7 +1,8 @@
-"""Work of a page in the background: bounded, whatever its browser sends, and apart from the workers that serve clicks."""
+"""Work of a page in the background: bounded, whatever its browser sends, and apart from the workers that serve clicks; and its channel."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from cryptoviz.errors import QueueFull
 from dashboard.app_context import AppContext
 from dashboard.page_session import Session
 from dashboard.pages.history_part import HistoryPart
-from tests.support.dashboard_server import new_app_context
+from tests.support.dashboard_server import new_app_context, serving
+from tests.support.page_client import PageClient
 from tests.support.waiting import eventually
 
 CLICKS = 100
@@ -60,3 +62,20 @@ def test_a_download_takes_no_worker_that_serves_clicks(app_context: AppContext, 
     HistoryPart(session, "bitcoin").download("csv")
     eventually(lambda: len(ran) == 1, 30)
     assert not ran[0].startswith("actions")
+
+
+async def test_a_browser_that_asks_whether_anybody_is_there_is_answered(app_context: AppContext) -> None:
+    """Nothing else is sent while nothing changes; a browser takes silence for a lost connection."""
+    parts: list[object] = []
+    with serving(app_context) as url:
+        one = PageClient(url, received=lambda message: parts.append(message["parts"]))
+        await one.open()
+        listening = asyncio.create_task(one.listen())
+        for _ in range(400):
+            one._say({"page": "root", "act": "still", "values": {}})
+            await asyncio.sleep(0.05)
+            if parts.count({}) >= 2:
+                break
+        one.close()
+        await asyncio.wait_for(listening, 30)
+    assert parts.count({}) >= 2
