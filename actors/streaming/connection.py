@@ -122,6 +122,7 @@ class Connection:
                 tasks.create_task(self._subscribe(socket))
                 tasks.create_task(self._watch_acks(socket))
                 tasks.create_task(self._read(socket))
+                tasks.create_task(self._watch_alive(socket))
                 if limits.ping_s is not None:
                     tasks.create_task(self._ping(socket, limits.ping_s))
         except* SocketClosed as errors:
@@ -164,17 +165,17 @@ class Connection:
             if text is not None:
                 await socket.send(text)
 
+    async def _watch_alive(self, socket: Socket) -> None:
+        """End a connection of which nothing arrives. One timer, as one for each frame takes a fifth of the time of reading it."""
+        alive_s = self._venue.spec.limits.alive_s
+        while (quiet_s := self._clock.monotonic_s() - socket.heard_s) < alive_s:
+            await self._clock.sleep(alive_s - quiet_s)
+        raise SocketClosed(f"nothing arrived for {alive_s:g} s, not even a heartbeat")
+
     async def _read(self, socket: Socket) -> None:
         bad = 0
-        alive_s = self._venue.spec.limits.alive_s
         while True:
-            try:
-                async with asyncio.timeout(alive_s):
-                    frame = await socket.receive()
-            except TimeoutError:
-                if self._clock.monotonic_s() - socket.heard_s >= alive_s:
-                    raise SocketClosed(f"nothing arrived for {alive_s:g} s, not even a heartbeat") from None
-                continue
+            frame = await socket.receive()
             try:
                 events = self._session.parse(frame, self._now_us())
             except FrameError as error:

@@ -103,7 +103,16 @@ class StreamCore:
 
     def streamed(self, event: Trades) -> None:
         """Trades of a frame."""
-        self._accept(event.trades, event.voided, event.snapshot)
+        if len(event.trades) == 1 and not event.voided:  # each frame of most venues
+            self._accept(event.trades[0].venue_symbol, event.trades, ())
+            return
+        by_symbol: dict[str, tuple[list[Trade], list[int]]] = {}
+        for trade in event.trades:
+            by_symbol.setdefault(trade.venue_symbol, ([], []))[0].append(trade)
+        for one in event.voided:
+            by_symbol.setdefault(one.symbol, ([], []))[1].append(one.trade_number)
+        for symbol, (own, numbers) in by_symbol.items():
+            self._accept(symbol, own, numbers)
 
     def refilled(self, instrument: Instrument, trades: Iterable[Trade], voided: Iterable[Voided], absent: Iterable[tuple[IdRun, str]]) -> None:
         """Trades of a response. Those above the highest streamed one are left to the stream: a restarted actor resumes after its highest one."""
@@ -161,19 +170,11 @@ class StreamCore:
         runs = [one.run for one in feed.tracker.missing() if gap.first_id <= one.run.first <= gap.last_id]
         return GapChange.of(gap, runs, feed.instrument.asset_id, feed.instrument.quote_currency, self._changed_us)
 
-    def _accept(self, trades: Iterable[Trade], voided: Iterable[Voided], snapshot: bool) -> None:
-        del snapshot  # the tracker knows which trades are new
-        by_symbol: dict[str, tuple[list[Trade], list[int]]] = {}
-        for trade in trades:
-            by_symbol.setdefault(trade.venue_symbol, ([], []))[0].append(trade)
-        for one in voided:
-            by_symbol.setdefault(one.symbol, ([], []))[1].append(one.trade_number)
-        for symbol, (own, numbers) in by_symbol.items():
-            feed = self.feeds.get(symbol)
-            if feed is None:
-                continue
+    def _accept(self, symbol: str, trades: Sequence[Trade], voided: Sequence[int]) -> None:
+        feed = self.feeds.get(symbol)
+        if feed is not None:
             feed.data_s = self._clock.monotonic_s()
-            self._take(feed, feed.tracker.accept(own, self._now_us(), numbers))
+            self._take(feed, feed.tracker.accept(trades, self._now_us(), voided))
 
     def _take(self, feed: InstrumentFeed, found: Accepted) -> None:
         self.stats.trades += len(found.new)

@@ -171,6 +171,22 @@ async def test_bad_quotes_are_reported_and_do_not_end_a_connection_that_bad_fram
     assert "frames in a row are not as documented" in connection.failure
 
 
+async def test_a_connection_ends_when_nothing_arrives_and_not_before() -> None:
+    socket, seen, clock = FakeSocket(), Seen(), WatchClock()
+    connection = opened(socket, seen, clock=clock)
+    socket.put(*ACKS)
+    await until(seen, 2)
+    clock.advance(60)
+    socket.heard_s = clock.monotonic_s() - 59.9  # a ping of the venue, which is no message
+    clock.late.set()
+    socket.put(TRADE)
+    await until(seen, 3)
+    assert not connection.over.is_set()
+    clock.advance(1)
+    await asyncio.wait_for(connection.over.wait(), 5)
+    assert connection.failure == "nothing arrived for 60 s, not even a heartbeat"
+
+
 async def test_quotes_that_are_not_acknowledged_are_asked_for_again_and_then_named() -> None:
     socket, seen, clock = FakeSocket(), Seen(), WatchClock()
     connection = opened(socket, seen, clock=clock)
