@@ -14,6 +14,7 @@ import asyncio
 import importlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 FRAMES = 200_000
@@ -61,6 +62,7 @@ def fastest_us(run: Callable[[], int]) -> float:
 
 
 def ours() -> None:
+    from bench.stream_read import read_all
     from cryptoviz.trades.gap_tracker import GapTracker
     from cryptoviz.venues.events import Trades
     from cryptoviz.venues.registry import venue_of
@@ -86,7 +88,9 @@ def ours() -> None:
                         count += bool(trade.to_json())
             return count
 
-        print(f"{name:9} parse {fastest_us(parse):5.2f} us a trade; parse, prove complete and encode {fastest_us(publish):5.2f} us")
+        parsed, published = fastest_us(parse), fastest_us(publish)
+        read = fastest_us(partial(read_all, venue, instrument, frames, now_us))
+        print(f"{name:9} us a trade: parse {parsed:5.2f}; parse, prove complete and encode {published:5.2f}; in the actor's connection {read:5.2f}")
 
 
 def cryptofeed() -> None:

@@ -166,7 +166,7 @@ class Connection:
                 await socket.send(text)
 
     async def _watch_alive(self, socket: Socket) -> None:
-        """End a connection of which nothing arrives. One timer, as one for each frame takes a fifth of the time of reading it."""
+        """End a connection of which nothing arrives. One timer: one for each frame takes longer than reading the frame."""
         alive_s = self._venue.spec.limits.alive_s
         while (quiet_s := self._clock.monotonic_s() - socket.heard_s) < alive_s:
             await self._clock.sleep(alive_s - quiet_s)

@@ -1,0 +1,84 @@
+"""Trades of given frames through a connection and the core of a stream's actor, without network and Kafka: a part of `bench.stream_parse`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from actors.streaming.connection import Connection
+from actors.streaming.core import TRANSACTION_TRADES, StreamCore
+from actors.streaming.socket import Socket, SocketClosed
+from cryptoviz.clock import SystemClock
+from cryptoviz.errors import FrameError
+from cryptoviz.venues.base import StreamVenue
+from cryptoviz.venues.events import Acked, Heartbeat, Quote, Refused, Trades
+from cryptoviz.venues.spec import Instrument
+
+__all__ = ["read_all"]
+
+
+class _Frames:
+    """`Socket` that has received them."""
+
+    def __init__(self, frames: Sequence[str]) -> None:
+        self._rest = iter(frames)
+        self.heard_s = time.monotonic()
+
+    async def send(self, text: str) -> None:
+        """The subscription."""
+
+    async def receive(self) -> str:
+        if (frame := next(self._rest, None)) is None:
+            raise SocketClosed("all frames are read")
+        return frame
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class _Core:
+    """`Listener`, as the actor."""
+
+    def __init__(self, core: StreamCore) -> None:
+        self._core = core
+
+    def trades(self, event: Trades) -> None:
+        self._core.streamed(event)
+        if self._core.pending >= TRANSACTION_TRADES:
+            self._core.take_transaction()
+
+    def quote(self, event: Quote) -> None:
+        """None is asked for."""
+
+    def heartbeat(self, event: Heartbeat) -> None:
+        """None is sent."""
+
+    def acked(self, event: Acked) -> None:
+        """None is sent."""
+
+    def refused(self, event: Refused) -> None:
+        """None is sent."""
+
+    def bad_frame(self, error: FrameError) -> None:
+        raise error
+
+    def ended(self, connection: Connection) -> None:
+        """Seen by `over`."""
+
+
+def read_all(venue: StreamVenue, instrument: Instrument, frames: Sequence[str], now_us: int) -> int:
+    """Read the frames, prove their trades complete, and encode transactions. Returns the number of trades."""
+    core = StreamCore(venue.spec, [instrument], SystemClock(), lambda: now_us)
+
+    async def open_socket(*_: object) -> Socket:
+        return _Frames(frames)
+
+    async def read() -> None:
+        connection = Connection(venue, [instrument], "", open_socket, _Core(core), SystemClock(), lambda: now_us, 1.0)
+        connection.start()
+        await connection.over.wait()
+
+    asyncio.run(read())
+    core.take_transaction()
+    return core.stats.trades
