@@ -117,7 +117,8 @@ def test_the_report_names_what_failed() -> None:
     spread = {"p50": 1.0, "p95": 2.0, "p99": 3.0, "most": 4.0}
     figures = Figures(
         asked_per_s=5000.0, trades=1_500_000, trades_per_s=4996.0, ack_ms=spread, lake_ms=spread, cpu_per_million_s={"kafka": 2.0, "market": 28.0},
-        memory_mb={"all": (900.0, 910.0), "kafka": (400.0, 401.0)}, memory_flat=True, burst={"absorbed_s": 2.0}, verified=True,
+        memory_mb={"all": (900.0, 910.0), "kafka": (400.0, 401.0)}, memory_flat=True, burst={"absorbed_s": 2.0},
+        absorbed=True, verified=True,
         readers={"by_delta": Compared(trades=5), "by_folder": Compared(trades=5, lost=1)},
     )  # fmt: skip
     text = report(figures)
@@ -127,6 +128,9 @@ def test_the_report_names_what_failed() -> None:
     assert not figures.good
     figures.readers["by_folder"].lost = 0
     assert figures.good
-    figures.trades_per_s = 4900.0
+    figures.absorbed = False
+    assert not figures.good
+    assert "a second was NOT absorbed in time" in report(figures)
+    figures.absorbed, figures.trades_per_s = True, 4900.0
     assert not figures.good
     assert "did NOT keep up" in report(figures)
