@@ -185,7 +185,13 @@ class Session:
             with set_curdoc(self._doc):
                 call()
 
-        self._doc.add_next_tick_callback(guarded)
+        try:
+            self._doc.add_next_tick_callback(guarded)
+        except AttributeError:
+            # Bokeh takes the attributes of a document away, on its loop, before it says that the session has ended.
+            if hasattr(self._doc.callbacks, "_change_callbacks"):
+                raise
+            self._closed.set()
 
     def _run_pull(self) -> None:
         # Cleared first, so that a change during the pull triggers another.

@@ -64,6 +64,17 @@ def test_a_download_takes_no_worker_that_serves_clicks(app_context: AppContext, 
     assert not ran[0].startswith("actions")
 
 
+def test_a_page_that_ends_while_it_is_woken_ends_no_feed(app_context: AppContext) -> None:
+    document, woken = Document(), list[int]()
+    leaving = Session(app_context, document, "en")
+    leaving._begin()
+    app_context.wakeups.subscribe(leaving.wake)
+    app_context.wakeups.subscribe(lambda: woken.append(1))
+    document.callbacks.destroy()  # what Bokeh does first, before the session hears that it has ended
+    app_context.wakeups.wake()
+    assert woken == [1]
+
+
 async def test_a_browser_that_asks_whether_anybody_is_there_is_answered(app_context: AppContext) -> None:
     """Nothing else is sent while nothing changes; a browser takes silence for a lost connection."""
     parts: list[object] = []
