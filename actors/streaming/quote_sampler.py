@@ -19,8 +19,8 @@ __all__ = ["QuoteSampler"]
 WAITING_SAMPLES = 10
 """Samples that wait for Kafka. Above them none is taken: a quote that is not recorded is no loss that memory should be kept for."""
 OLDER_S = 60.0
-"""While two connections overlap, the old one may be late: for this time a quote does not give way to an older one. Then it does: a venue began its
-numbers anew, or set its clock."""
+"""While two connections overlap, the old one may be late: for this time a quote does not give way to an older one. Then it does: a venue may have
+restarted its numbers, or set its clock."""
 _LOG_S = 60.0
 """A venue can send bad quotes as fast as good ones: so often one of them is logged."""
 

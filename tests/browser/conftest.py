@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from cryptoviz.clock import SystemClock
+from dashboard.app_context import AppContext
 from tests.support.browser import launch_chromium
+from tests.support.dashboard_server import new_app_context, serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, walk
 from tests.support.waiting import eventually
 
@@ -51,6 +53,20 @@ class Evidence:
 
 
 Opener = Callable[..., Evidence]
+
+
+@pytest.fixture
+def app_context(tmp_path: Path) -> Iterator[AppContext]:
+    """An AppContext whose feeds are not started; the test acts as the feed."""
+    with new_app_context(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def served(app_context: AppContext) -> Iterator[str]:
+    """The address of the application in this process."""
+    with serving(app_context) as url:
+        yield url
 
 
 @pytest.fixture(scope="package")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextvars import copy_context
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,6 @@ from dashboard.app_context import AppContext
 from dashboard.views.numbers import format_compact, format_count, format_percent, format_price
 from dashboard.views.texts import speak
 from tests.browser.conftest import Opener, shown_text, until_shown
-from tests.support.dashboard_server import new_app_context, serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, record
 from tests.support.waiting import eventually
 
@@ -24,19 +21,6 @@ NUMBERS = [
     0.0, 0.004, -0.004, 0.005, -0.005, 0.125, 1.005, 2.675, -1.25, 12.345, 999.99996, 999.995, 1000.0, 1125.0, 1234.5, 2345.675, 97_123.455,
     999_999.5, 4.9e-13, 9.99999e-9, 1e-8, 0.0000123456, 0.01, 0.0391234, 0.47115, 1.00005, 3.841e10, 1.125e9, 1.92e12, 2.5e15,
 ]  # fmt: skip
-
-
-@pytest.fixture
-def app_context(tmp_path: Path) -> Iterator[AppContext]:
-    """An AppContext whose feeds are not started; the test acts as the feed."""
-    with new_app_context(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def served(app_context: AppContext) -> Iterator[str]:
-    with serving(app_context) as url:
-        yield url
 
 
 def test_two_tabs_share_one_watchlist(served: str, open_page: Opener) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -16,7 +14,7 @@ from cryptoviz.records import UnifiedRecord
 from dashboard.app_context import AppContext
 from dashboard.views.overlay import Overlay
 from tests.browser.conftest import Opener, shown_text, until_shown
-from tests.support.dashboard_server import NoHistory, new_app_context, serving
+from tests.support.dashboard_server import NoHistory
 from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, record, walk
 from tests.support.waiting import eventually
 
@@ -25,19 +23,6 @@ pytestmark = pytest.mark.browser
 MINUTE_MS = 60_000
 LOGARITHMIC, PERCENT = 1, 2
 """Modes of the price scale, as lightweight-charts numbers them."""
-
-
-@pytest.fixture
-def app_context(tmp_path: Path) -> Iterator[AppContext]:
-    """An AppContext whose feeds are not started; the test acts as the feed."""
-    with new_app_context(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def served(app_context: AppContext) -> Iterator[str]:
-    with serving(app_context) as url:
-        yield url
 
 
 def coin(number: int, tick_ts: int, price: float) -> UnifiedRecord:

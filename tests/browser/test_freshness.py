@@ -16,7 +16,7 @@ from cryptoviz.clock import SystemClock
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
 from tests.browser.conftest import Opener, until_shown
-from tests.support.dashboard_server import new_app_context, serving
+from tests.support.dashboard_server import serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, walk
 from tests.support.waiting import eventually
 
@@ -35,12 +35,6 @@ AGES = """selector => [...document.querySelectorAll("*")].length && (root => {
   return found
 })(document)"""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-@pytest.fixture
-def app_context(tmp_path: Path) -> Iterator[AppContext]:
-    with new_app_context(tmp_path) as made:
-        yield made
 
 
 def tick(app_context: AppContext, tick_ts: int, count: int = 1) -> None:

@@ -10,7 +10,6 @@ import logging
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,7 +18,7 @@ import pytest
 from dashboard.app_context import AppContext
 from dashboard.page_session import Session
 from tests.browser.conftest import Opener
-from tests.support.dashboard_server import FIRST_TICK_MS, new_app_context, serving
+from tests.support.dashboard_server import FIRST_TICK_MS, serving
 from tests.support.page_client import PageClient
 from tests.support.page_stack import BASE_PRICES, TICK_MS, walk
 from tests.support.waiting import eventually
@@ -32,13 +31,6 @@ WARM = 50
 """Visits before memory is compared: caches and pools have their size then."""
 LEFT_MB = 15
 """Growth allowed for 150 visits. A session takes about 0.7 MB, so that a tenth of them kept would be as much."""
-
-
-@pytest.fixture
-def app_context(tmp_path: Path) -> Iterator[AppContext]:
-    """An AppContext whose feeds are not started; the test acts as the feed."""
-    with new_app_context(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ def test_days_before_the_first_row_and_after_a_month_are_not_shown() -> None:
 def test_totals_and_days_are_those_of_the_files() -> None:
     days = [LakeDay("prices", DAY, 3, 1, 2_097_152, 1_234_567), LakeDay("raw", DAY, 1, 0, 512, 7)]
     line = total_line(days, START_MS)
-    told = ("1,234,574", "<b>4</b> files", "2.0 MiB", "<b>1</b> day<", "last maintenance <cv-age", f'data-tick="{START_MS}"')
-    assert [word in line for word in told] == [True] * len(told)
+    shown = ("1,234,574", "<b>4</b> files", "2.0 MiB", "<b>1</b> day<", "last maintenance <cv-age", f'data-tick="{START_MS}"')
+    assert [word in line for word in shown] == [True] * len(shown)
     assert "maintenance has not run yet" in total_line(days, None)
     table = day_table(days)
     assert table.count("<tr") == 3
