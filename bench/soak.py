@@ -37,6 +37,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.kafka import producer
 from tests.chaos.pipeline_rig import CONTROLLER, Recovery, assert_exact, closed_ticks, live, process_of, stopped
 from tests.chaos.test_engine_outages import REDIS_FAULTS
+from tests.support.files import files_in
 from tests.support.measure import load, machine, pss_mb
 from tests.support.pipeline import Demo, running_demo
 from tests.support.processes import processes_of
@@ -199,8 +200,7 @@ class Samples:
 def _files(home: Path) -> Iterator[Path]:
     for entry in home.iterdir():
         if entry.name not in _DATA:
-            with contextlib.suppress(OSError):  # removed meanwhile
-                yield from entry.rglob("*") if entry.is_dir() else (entry,)
+            yield from files_in(entry) if entry.is_dir() else (entry,)
 
 
 def soak(demo: Demo, seconds: float, chance: random.Random) -> list[str]:

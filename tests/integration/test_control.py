@@ -25,6 +25,7 @@ from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.engines.build import build_engine
 from cryptoviz.errors import ControlRefused, EngineUnavailable, UnknownComponent
 from cryptoviz.settings import Settings, claim_home, load_settings
+from tests.support.files import contents
 from tests.support.ports import free_ports
 from tests.support.processes import arguments_of, line_of
 from tests.support.ray_cluster import launch_controller, start_cluster
@@ -239,7 +240,7 @@ def test_logs_of_an_engine(control: ControlClient) -> None:
 def test_secrets_are_nowhere(control: ControlClient, settings: Settings) -> None:
     token = settings.token_file.read_text().strip()
     arguments = ["\0".join(arguments_of(process)) for process in family(settings)]
-    logs = [path.read_text(errors="replace") for path in settings.log_dir.iterdir()]
+    logs = [content.decode(errors="replace") for _, content in contents(settings.log_dir)]
     state = [str(control.list().to_json_dict())]
     for secret in (token, CANARY):
         assert not [text[:200] for text in (*arguments, *logs, *state) if secret in text]

@@ -34,6 +34,7 @@ from spark_jobs.maintenance.steps import STEPS, RoundContext
 from spark_jobs.tables.orphans import remove_orphans
 from spark_jobs.tables.table_log import TableLog
 from tests.support.engines import object_store
+from tests.support.files import contents
 from tests.support.lake_tables import SCHEMAS, TOPIC, TableWriter, dead_rows, delta_rows, object_names, plain_rows, price_rows, raw_rows
 from tests.support.measure import say
 from tests.support.waiting import eventually_async
@@ -310,7 +311,7 @@ async def test_component_runs_rounds_in_a_child_and_so_does_the_operation(store:
     assert "merged 0 files" in done.message
     secret = store.s3.secret_key.get_secret_value()
     assert secret not in (store.log_dir / "maintenance.log").read_text()
-    holders = [path for path in store.run_dir.rglob("*") if path.is_file() and secret in path.read_text()]
+    holders = [path for path, content in contents(store.run_dir) if secret.encode() in content]
     assert [(path.name, path.stat().st_mode & 0o777) for path in holders] == [("minio.password", 0o600)]  # MinIO's own, created by its start
 
 

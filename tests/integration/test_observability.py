@@ -18,6 +18,7 @@ from cryptoviz.components import COLLECTOR, LAKE, scraper_name
 from cryptoviz.lake import Lake
 from cryptoviz.telemetry.log_files import log_path
 from tests.support import pipeline
+from tests.support.files import contents
 from tests.support.otlp import Received, Receiver, otlp_receiver
 from tests.support.pipeline import CRYPTOVIZ, Demo, running_demo, secrets_of
 from tests.support.waiting import eventually
@@ -104,7 +105,7 @@ def places_in_batches(demo: Demo, tick: int) -> set[tuple[int, int]]:
 
 
 def test_logs_show_no_secret(demo: Demo) -> None:
-    texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in Path(demo.settings.log_dir).iterdir()}
+    texts = {path.name: content.decode(errors="replace") for path, content in contents(demo.settings.log_dir)}
     assert {"collector.log", "lake.log", "scraper-coingecko.log"} <= set(texts)
     assert [(name, secret) for name, text in texts.items() for secret in (*secrets_of(demo.settings), CANARY) if secret in text] == []
 

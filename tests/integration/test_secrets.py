@@ -34,6 +34,7 @@ from tests.support import outputs
 from tests.support.canaries import Look, places_of, secret_fields
 from tests.support.certificates import authority, certificate
 from tests.support.echo import ECHOED, Echo, echoing
+from tests.support.files import contents
 from tests.support.pipeline import CRYPTOVIZ, Demo, environment, secrets_of
 from tests.support.processes import kill_all, processes_of
 from tests.support.shell import SHELL_VALUE, Recorder, hostile_shell, recording
@@ -262,7 +263,7 @@ def test_the_look_finds_what_each_kind_of_output_has(look: Look, whole: Whole) -
     assert places >= {"logs", "kafka", "minio"}
     secrets = secrets_now(whole.pipeline)
     holders = Look(secrets)
-    holders.at("holders", ((str(path), path.read_bytes()) for path in home.rglob("*") if outputs.holds_secrets(path)))
+    holders.at("holders", ((str(path), content) for path, content in contents(home, outputs.holds_secrets)))
     assert {name for names in holders.found.values() for name in names} >= set(secrets) - {"spark", "shell", *(f"wrong {name}" for name in WRONG)}
 
 
@@ -274,7 +275,7 @@ def test_a_token_works_by_its_role_and_is_in_no_file(look: Look, whole: Whole) -
     }  # fmt: skip
     home = whole.pipeline.settings.home
     holders = Look(whole.tokens | whole.keys)
-    holders.at("holders", ((str(path), path.read_bytes()) for path in home.rglob("*") if outputs.holds_secrets(path)))
+    holders.at("holders", ((str(path), content) for path, content in contents(home, outputs.holds_secrets)))
     assert holders.found == {}
     verified = json.loads(whole.said["operations verify --json"].splitlines()[-1])
     assert (verified["kind"], verified["state"]) == ("verify", "SUCCEEDED")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.kafka import admin_client
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings
+from tests.support.files import files_in
 from tests.support.intruder import as_another_user
 from tests.support.pipeline import Demo
 from tests.support.processes import processes_of
@@ -243,10 +243,8 @@ def holds_secrets(path: Path) -> bool:
 
 def files(folder: Path) -> Iterator[Output]:
     """All files below it except those that intentionally contain secrets, which other users cannot read."""
-    for path in folder.rglob("*"):
+    for path in files_in(folder):
         try:
-            if not stat.S_ISREG(path.lstat().st_mode):
-                continue
             if holds_secrets(path):
                 assert path.stat().st_mode & 0o077 == 0, path
                 continue
