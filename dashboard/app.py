@@ -11,14 +11,14 @@ from bokeh.settings import settings as bokeh_settings
 
 from cryptoviz.local.heartbeat import LIVENESS_PATH
 from dashboard import browser_files, downloads
-from dashboard.access import Access
+from dashboard.access.gate import LivenessHandler, guard, note_page, use_own_handlers
+from dashboard.access.read_only import read_only
+from dashboard.access.rules import Access
+from dashboard.access.sign_in import sign_in_patterns
+from dashboard.access.visitors import CURRENT, Visitors
 from dashboard.app_context import AppContext
 from dashboard.builds import PageBuilds
-from dashboard.gate import LivenessHandler, guard, note_page, use_own_handlers
 from dashboard.pages.root import RootPage
-from dashboard.read_only import read_only
-from dashboard.sign_in import sign_in_patterns
-from dashboard.visitors import CURRENT, Visitors
 
 __all__ = ["make_server"]
 

@@ -14,11 +14,11 @@ import panel as pn
 from panel.io.state import set_curdoc
 
 from cryptoviz.errors import QueueFull
+from dashboard.access.visitors import CURRENT
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
 from dashboard.outbox import Outbox
 from dashboard.views.texts import say, speak
-from dashboard.visitors import CURRENT
 
 __all__ = ["Act", "Session"]
 

@@ -7,15 +7,10 @@ methods of a default `Lake` with the settings of the running pipeline; `Lake(set
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cryptoviz.lake.reader import Lake
-
-    _lake = cast("Lake", None)
-    candles, dead_letters, gaps, prices, query, raw = _lake.candles, _lake.dead_letters, _lake.gaps, _lake.prices, _lake.query, _lake.raw
-    candle_checks, trade_candles, trade_gaps, trades = _lake.candle_checks, _lake.trade_candles, _lake.trade_gaps, _lake.trades
-    quotes = _lake.quotes
 
 __all__ = ["Lake", "candle_checks", "candles", "dead_letters", "gaps", "prices", "query", "quotes", "raw", "trade_candles", "trade_gaps", "trades"]
 
@@ -39,3 +34,10 @@ def default_lake() -> Lake:
     from cryptoviz.running_pipeline import running_settings
 
     return Lake(running_settings())
+
+
+if TYPE_CHECKING:
+    _lake = default_lake()
+    candles, dead_letters, gaps, prices, query, raw = _lake.candles, _lake.dead_letters, _lake.gaps, _lake.prices, _lake.query, _lake.raw
+    candle_checks, trade_candles, trade_gaps, trades = _lake.candle_checks, _lake.trade_candles, _lake.trade_gaps, _lake.trades
+    quotes = _lake.quotes

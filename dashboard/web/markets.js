@@ -159,7 +159,7 @@
   const heat = document.querySelector(".cv-heat")
   let shape = "table"
   let rows = []
-  const refresh = (cv.refreshCoins = () => {
+  const refresh = () => {
     rows = [...coins.values()].filter(matches).sort(compare())
     document.querySelector(".cv-coin-count").textContent = rows.length === coins.size ? String(coins.size) : `${rows.length} ${t("of")} ${coins.size}`
     const none = rows.length === 0 && coins.size > 0
@@ -168,7 +168,7 @@
     document.querySelector(".cv-coin-table").hidden = shape !== "table" || rows.length === 0
     heat.hidden = shape !== "heat" || rows.length === 0
     shape === "table" ? table.show(rows) : drawHeat()
-  })
+  }
 
   cv.part("coins", ({fields, rows: changed, whole, tick_ms}) => {
     tickMs = tick_ms

@@ -106,7 +106,7 @@ def test_a_probe_costs_no_look_up_of_its_user(port: int, monkeypatch: pytest.Mon
         looked.append(connection)
         return os.geteuid()
 
-    monkeypatch.setattr("dashboard.gate.peer_uid", look)
+    monkeypatch.setattr("dashboard.access.gate.peer_uid", look)
     assert exchange(port, f"GET /healthz HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")[0] == 200
     assert looked == []
     assert exchange(port, f"GET /favicon.ico HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")[0] in (200, 404)

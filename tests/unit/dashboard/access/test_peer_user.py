@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dashboard.peer_user import peer_uid, uid_of
+from dashboard.access.peer_user import peer_uid, uid_of
 from tests.support.intruder import NOBODY, as_another_user
 
 # Rows as Linux writes them on a little-endian processor.

@@ -22,12 +22,12 @@ from tornado.web import RequestHandler
 from cryptoviz.errors import QueueFull
 from cryptoviz.local.heartbeat import LIVENESS_PATH
 from cryptoviz.log import get_logger
-from dashboard.access import OPEN_PATHS, PAGE_PATH, SOCKET_PATH, Access, Refusal
+from dashboard.access.peer_user import peer_uid
+from dashboard.access.rules import OPEN_PATHS, PAGE_PATH, SOCKET_PATH, Access, Refusal
+from dashboard.access.sign_in import REOPEN, back_to, sign_in_address
+from dashboard.access.visitors import CURRENT, Visitor, Visitors
 from dashboard.builds import PageBuilds
-from dashboard.peer_user import peer_uid
-from dashboard.sign_in import REOPEN, back_to, sign_in_address
 from dashboard.views.texts import language_of, texts
-from dashboard.visitors import CURRENT, Visitor, Visitors
 
 __all__ = ["Gate", "LivenessHandler", "PageHandler", "SocketHandler", "guard", "note_page", "page_policy", "use_own_handlers"]
 

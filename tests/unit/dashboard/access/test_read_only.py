@@ -9,8 +9,8 @@ import pytest
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import ControlRefused
 from cryptoviz.operations_client import OperationsClient
+from dashboard.access.read_only import read_only
 from dashboard.feeds.control_feed import ControlService
-from dashboard.read_only import read_only
 
 READS = {
     "address",

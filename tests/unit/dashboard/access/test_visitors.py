@@ -11,8 +11,8 @@ import pytest
 
 from cryptoviz.security.tokens import Role, TokenFile, new_token
 from cryptoviz.settings import Settings, load_settings
-from dashboard.failed_sign_ins import FailedSignIns
-from dashboard.visitors import SIGNED_IN_S, Visitors
+from dashboard.access.failed_sign_ins import FailedSignIns
+from dashboard.access.visitors import SIGNED_IN_S, Visitors
 from tests.support.clock import FakeClock
 
 OWNERS_TOKEN = "ab" * 32

@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl, urlencode
 from tornado.web import RequestHandler
 
 from cryptoviz.log import get_logger
-from dashboard.access import SIGN_IN_PATH, SIGN_OUT_PATH
-from dashboard.failed_sign_ins import FailedSignIns
+from dashboard.access.failed_sign_ins import FailedSignIns
+from dashboard.access.rules import SIGN_IN_PATH, SIGN_OUT_PATH
+from dashboard.access.visitors import SIGNED_IN_S, Visitor, Visitors
 from dashboard.views.texts import LANGUAGES, language_of, texts
-from dashboard.visitors import SIGNED_IN_S, Visitor, Visitors
 
 __all__ = ["REOPEN", "SignInHandler", "SignOutHandler", "back_to", "sign_in_address", "sign_in_patterns"]
 

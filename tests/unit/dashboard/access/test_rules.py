@@ -8,7 +8,7 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from cryptoviz.settings import load_settings
-from dashboard.access import Access
+from dashboard.access.rules import Access
 
 OWN = "127.0.0.1:5006"
 LOOPBACK = ("127.0.0.1:5006", "localhost:5006", "[::1]:5006")
