@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 import panel as pn
-from panel.io.state import set_curdoc
+from tornado.ioloop import IOLoop
 
 from cryptoviz.errors import QueueFull
 from dashboard.access.visitors import CURRENT
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
+from dashboard.loop_calls import LoopCalls
 from dashboard.outbox import Outbox
 from dashboard.views.texts import say, speak
 
@@ -42,12 +43,13 @@ class Session:
 
     PULL_MS = 1000
 
-    def __init__(self, app_context: AppContext, doc: Any, language: str) -> None:
+    def __init__(self, app_context: AppContext, doc: Any, language: str, loop: IOLoop) -> None:
         self.app_context = app_context
         self.language = language
         self.visitor = CURRENT.get()
         self.out = Outbox()
         self._doc = doc
+        self._calls = LoopCalls(doc, loop)
         self._pull: Callable[[], None] | None = None
         self._act: Act | None = None
         self._pending = threading.Event()
@@ -78,6 +80,9 @@ class Session:
         """Release the page. Idempotent."""
         self._closed.set()
         self._unsubscribe()
+        self._calls.close()
+        with self._lock:
+            self._waiting = []
         calls, self._at_end = self._at_end, []
         for call in calls:
             call()
@@ -177,21 +182,11 @@ class Session:
 
     def _on_loop(self, call: Callable[[], None]) -> None:
         """Schedule a call with the document's lock, from any thread."""
+        self._calls.add(partial(self._in_language, call))
 
-        def guarded() -> None:
-            if self._closed.is_set():
-                return
-            speak(self.language)
-            with set_curdoc(self._doc):
-                call()
-
-        try:
-            self._doc.add_next_tick_callback(guarded)
-        except AttributeError:
-            # Bokeh takes the attributes of a document away, on its loop, before it says that the session has ended.
-            if hasattr(self._doc.callbacks, "_change_callbacks"):
-                raise
-            self._closed.set()
+    def _in_language(self, call: Callable[[], None]) -> None:
+        speak(self.language)
+        call()
 
     def _run_pull(self) -> None:
         # Cleared first, so that a change during the pull triggers another.

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from cryptoviz.clock import SystemClock
@@ -15,6 +14,7 @@ from cryptoviz.lake import Lake
 from cryptoviz.lake.ohlcv import check_interval
 from cryptoviz.settings import Settings
 from cryptoviz.times import utc
+from dashboard.csv_files import csv_file
 from dashboard.feeds.history_cache import Closes, Marks
 from dashboard.feeds.provider_prices import ProviderPrices
 from dashboard.feeds.summary import price_history
@@ -81,9 +81,7 @@ class LakeHistory:
         return sink.getvalue()
 
     def csv(self, asset_id: str, since_ms: int) -> bytes:
-        sink = io.BytesIO()
-        pa_csv.write_csv(self._lake.prices(asset_id, start=utc(since_ms)).arrow(), sink)
-        return sink.getvalue()
+        return csv_file(self._lake.prices(asset_id, start=utc(since_ms)).arrow())
 
 
 def _epoch_ms(table: pa.Table, column: str) -> list[Any]:

@@ -13,11 +13,11 @@ from typing import IO, Any, cast
 
 import orjson
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from cryptoviz.errors import QueryError, QueueFull
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
+from dashboard.csv_files import csv_file
 from dashboard.sql_child import REFUSED, SqlLimits, SqlRequest
 
 __all__ = ["MAX_SQL", "SqlResult", "SqlRun", "SqlRunner"]
@@ -39,9 +39,7 @@ class SqlResult:
     cut: bool
 
     def csv(self) -> bytes:
-        sink = io.BytesIO()
-        pa_csv.write_csv(_as_text(self.rows, _not_in_csv), sink)
-        return sink.getvalue()
+        return csv_file(_as_text(self.rows, _not_in_csv))
 
     def parquet(self) -> bytes:
         sink = io.BytesIO()

@@ -21,7 +21,8 @@ from dashboard.views.texts import texts
 __all__ = ["KIND", "MarketsPage"]
 
 _HOUR_MS, _WEEK_MS = 3_600_000, 604_800_000
-_SPARK_TICKS = 180
+_SPARK_TICKS, _SPARK_STEP = 180, 3
+"""Recent ticks of a sparkline, while the lake has no week: every third of them, since the page carries them."""
 _SPARKS_MS = 30_000
 """How often sparklines are drawn again; the table appends the newest price itself."""
 
@@ -76,7 +77,7 @@ class MarketsPage(Page):
         found = {}
         for asset_id, record in live.latest().items():
             week = self._closes.get(asset_id, {}).get(record.quote_currency, ())
-            points, hours = spark(week, live.recent_prices(asset_id, _SPARK_TICKS))
+            points, hours = spark(week, live.recent_prices(asset_id, _SPARK_TICKS)[::_SPARK_STEP])
             if len(points) >= 2:
                 found[asset_id] = (hours, points)
         self.out.put("sparks", found)

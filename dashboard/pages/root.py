@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from tornado.ioloop import IOLoop
+
 from dashboard.app_context import AppContext
 from dashboard.page_session import Session
 from dashboard.pages.frame import TEMPLATE, page_variables
@@ -30,7 +32,7 @@ class RootPage:
             arguments, [asset.asset_id for asset in app_context.settings.assets], [kind.name for kind in self._kinds], accepted_languages
         )
         speak(link.language)
-        self._session = Session(app_context, doc, link.language)
+        self._session = Session(app_context, doc, link.language, IOLoop.current())
         self._pages: dict[str, Page] = {}
         self._shown = link.view
         self._first_id = secrets.token_hex(8)

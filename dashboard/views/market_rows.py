@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from cryptoviz.providers.registry import display_name
 from cryptoviz.records import Role, UnifiedRecord
 
-__all__ = ["FIELDS", "Row", "by_rank", "market_row", "spark", "thin"]
+__all__ = ["FIELDS", "Row", "by_rank", "market_row", "spark"]
 
 FIELDS: tuple[str, ...] = (
     "asset", "symbol", "name", "currency", "price", "change_1h", "change_24h", "change_7d", "volume", "market_cap", "rank",
@@ -17,7 +17,6 @@ FIELDS: tuple[str, ...] = (
 
 Row = list[str | float | bool | None]
 _NOT_RANKED = 1_000_000
-_MAX_POINTS = 60
 
 
 def market_row(record: UnifiedRecord) -> Row:
@@ -35,14 +34,6 @@ def by_rank(records: Iterable[UnifiedRecord]) -> list[UnifiedRecord]:
     return sorted(records, key=lambda record: (record.rank if record.rank is not None else _NOT_RANKED, record.asset_id))
 
 
-def spark(closes: Sequence[float], recent: Sequence[float]) -> tuple[list[float], int]:
+def spark(closes: Sequence[float], recent: Sequence[float]) -> tuple[Sequence[float], int]:
     """Points of a sparkline, oldest first, and their hours: the week's closes, or the recent ticks (0 h) if the lake has fewer than two."""
-    return (thin(closes), len(closes)) if len(closes) >= 2 else (thin(recent), 0)
-
-
-def thin(prices: Sequence[float]) -> list[float]:
-    """At most 60 of the prices, with the first and the last."""
-    if len(prices) <= _MAX_POINTS:
-        return list(prices)
-    step = (len(prices) - 1) / (_MAX_POINTS - 1)
-    return [prices[round(i * step)] for i in range(_MAX_POINTS)]
+    return (closes, len(closes)) if len(closes) >= 2 else (recent, 0)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from bokeh.document import Document
+from tornado.ioloop import IOLoop
 
 from cryptoviz.errors import QueueFull
 from dashboard.app_context import AppContext
@@ -31,7 +35,7 @@ def app_context(tmp_path: Path) -> Iterator[AppContext]:
 
 def a_session(app_context: AppContext, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A page whose callbacks run where its work has ended."""
-    made = Session(app_context, Document(), "en")
+    made = Session(app_context, Document(), "en", Mock(IOLoop))
     monkeypatch.setattr(made, "_on_loop", lambda call: call())
     made._begin()
     return made
@@ -66,13 +70,27 @@ def test_a_download_takes_no_worker_that_serves_clicks(app_context: AppContext, 
 
 def test_a_page_that_ends_while_it_is_woken_ends_no_feed(app_context: AppContext) -> None:
     document, woken = Document(), list[int]()
-    leaving = Session(app_context, document, "en")
+    leaving = Session(app_context, document, "en", Mock(IOLoop))
     leaving._begin()
     app_context.wakeups.subscribe(leaving.wake)
     app_context.wakeups.subscribe(lambda: woken.append(1))
     document.callbacks.destroy()  # what Bokeh does first, before the session hears that it has ended
     app_context.wakeups.wake()
     assert woken == [1]
+
+
+def test_a_page_that_ends_before_its_calls_have_run_is_freed_though_its_document_is_kept(app_context: AppContext) -> None:
+    """Bokeh keeps the document that it served last."""
+    document = Document()
+    page = Session(app_context, document, "en", Mock(IOLoop))
+    page._begin()
+    page.later(lambda: None)
+    page.close()
+    freed = weakref.ref(page)
+    del page
+    gc.collect()
+    assert freed() is None
+    assert document.callbacks is not None
 
 
 async def test_a_browser_that_asks_whether_anybody_is_there_is_answered(app_context: AppContext) -> None:

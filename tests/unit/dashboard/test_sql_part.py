@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bokeh.document import Document
+from tornado.ioloop import IOLoop
 
 from cryptoviz.lake.sql import run as run_sql
 from dashboard.feeds.sql_runner import SqlResult
@@ -72,7 +74,7 @@ def session(tmp_path: Path) -> Iterator[tuple[Session, Run]]:
 
     with new_app_context(tmp_path) as app_context:
         app_context.inspection.__dict__["sql"] = SimpleNamespace(prepare=lambda _sql: run, run=wait, workers=workers, close=workers.shutdown)
-        yield Session(app_context, Document(), "en"), run
+        yield Session(app_context, Document(), "en", Mock(IOLoop)), run
 
 
 def test_a_query_ends_with_its_page(session: tuple[Session, Run]) -> None:

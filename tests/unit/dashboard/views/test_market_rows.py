@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard.views.market_rows import FIELDS, by_rank, market_row, spark, thin
+from dashboard.views.market_rows import FIELDS, by_rank, market_row, spark
 from dashboard.views.market_summary import Mover, summarize
 from dashboard.views.source_badge import source_badge
 from tests.unit.dashboard.records import NOW_MS, a_record
@@ -36,20 +36,18 @@ def test_unranked_coins_come_last_in_a_stable_order() -> None:
     assert [one.asset_id for one in by_rank(coins)] == ["c", "b", "a", "z"]
 
 
+HOURS = [float(hour) for hour in range(169)]
+"""A week, and the hour that has begun: each has its point."""
+
+
 @pytest.mark.parametrize(
     ("closes", "recent", "expected"),
-    [([1.0, 2.0], [9.0, 8.0], ([1.0, 2.0], 2)), ([1.0], [9.0, 8.0], ([9.0, 8.0], 0)), ([], [], ([], 0)), ([1.0] * 168, [], ([1.0] * 60, 168))],
+    [([1.0, 2.0], [9.0, 8.0], ([1.0, 2.0], 2)), ([1.0], [9.0, 8.0], ([9.0, 8.0], 0)), ([], [], ([], 0)), (HOURS, [9.0, 8.0], (HOURS, 169))],
 )
 def test_a_week_of_closes_goes_before_recent_ticks_and_says_how_long_it_is(
     closes: list[float], recent: list[float], expected: tuple[list[float], int]
 ) -> None:
     assert spark(closes, recent) == expected
-
-
-def test_a_long_series_keeps_its_ends() -> None:
-    points = thin([float(i) for i in range(1000)])
-    assert len(points) == 60
-    assert (points[0], points[-1]) == (0.0, 999.0)
 
 
 def test_movers_and_dominance_are_of_the_latest_records() -> None:
