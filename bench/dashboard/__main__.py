@@ -93,7 +93,7 @@ class Visits:
 
 
 _OLDER = """() => new Promise((done, failed) => {
-  const drawn = () => window.cv.drawnChart().candles.length
+  const drawn = () => window.cv.drawnChart().count
   const [before, began] = [drawn(), performance.now()]
   const look = () => drawn() > before + 10 ? done([drawn(), performance.now() - began])
     : performance.now() - began > 30000 ? failed(`still ${before} candles`) : requestAnimationFrame(look)

@@ -1,4 +1,4 @@
-"""The candle chart of a coin: stored candles joined with live ones, sent whole once, then only the last candles that changed."""
+"""The candle chart of a coin: stored candles joined with live ones, sent whole once, then only older candles and the last ones that changed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cryptoviz.lake.ohlcv import INTERVALS_MS
 from dashboard.feeds.history_cache import Marks
 from dashboard.page_session import Session
 from dashboard.pages.trade_candles import POLLED, TradeCandles
-from dashboard.views.candles import Candle, changed_tail, choose_currency, join_currencies
-from dashboard.views.chart_values import candle_columns, candle_rows, with_marks
+from dashboard.views.candles import Candle, change_of, choose_currency, join_currencies
+from dashboard.views.chart_values import candle_columns, candle_rows
 from dashboard.views.markup import element, text
 from dashboard.views.overlay import Overlay, overlay_values
 from dashboard.views.quote import other_currencies
@@ -26,8 +26,8 @@ _EACH_OLDER = 8
 _VOLUME_NOTE = "Bars: the provider's 24 h volume, last seen in the interval. Polling sees no trades, so there is no volume per candle."
 
 
-_Key = tuple[str, str, str, str, int]
-"""Coin, interval, quote currency, instrument (empty: polled prices), number of candles."""
+_Key = tuple[str, str, str, str]
+"""Coin, interval, quote currency, instrument (empty: polled prices)."""
 
 
 class ChartPart:
@@ -46,7 +46,9 @@ class ChartPart:
         self._note = ""
         self._currency = ""
         """The chosen one; empty: that of most ticks."""
-        self._sent: tuple[_Key, list[Candle]] | None = None
+        self._sent: tuple[_Key, int, list[Candle]] | None = None
+        """What the browser has: the number of candles asked for, and the candles."""
+        self._sent_marks: tuple[_Key, Mapping[int, int]] | None = None
         self._overlay = False
         self._overlay_since_ms = 0
         self._other = ""
@@ -91,7 +93,7 @@ class ChartPart:
         self._load_overlay()
 
     def forget(self) -> None:
-        self._sent = None
+        self._sent = self._sent_marks = None
 
     def refresh(self) -> None:
         """Put what changed."""
@@ -114,9 +116,10 @@ class ChartPart:
         series = join_currencies(self._stored, live)
         ticks = {currency: sum(candle.ticks for candle in candles) for currency, candles in series.items()}
         currency = self._currency if self._currency in series else choose_currency(ticks)
-        candles = with_marks(series.get(currency, []), self._marks.get(currency, {}))[-_MOST_CANDLES:]
+        candles = series.get(currency, [])[-_MOST_CANDLES:]
         self._session.out.put("chart.currencies", {"all": sorted(series), "shown": currency})
         self._put(currency, candles, "")
+        self._put_marks(currency)
         self._say(len(candles), currency, {other: count for other, count in ticks.items() if other != currency})
 
     def _put_others(self) -> None:
@@ -139,20 +142,27 @@ class ChartPart:
         return f"{candles} × {self.interval} {t('caption_trades')} {instrument.symbol} ({instrument.venue}), UTC. {t('caption_trades_bars')}"
 
     def _put(self, currency: str, candles: list[Candle], source: str) -> None:
-        key = (self.coin, self.interval, currency, source, self._count)
-        tail = None
+        key = (self.coin, self.interval, currency, source)
+        what: dict[str, Any] = {"key": ":".join(key), "coin": self.coin, "more": self._count < _MOST_CANDLES}
+        change = None
         if self._sent is not None and self._sent[0] == key:
-            tail = changed_tail(self._sent[1], candles)
-        if tail is not None and tail == len(candles) and self._sent is not None:
-            return
-        self._sent = (key, candles)
-        what: dict[str, Any] = {"key": ":".join(key[:4]), "coin": self.coin}
-        if tail is None:
+            change = change_of(self._sent[2], candles)
+            if change is not None and (self._count, change.older, change.tail) == (self._sent[1], 0, len(candles)):
+                return
+        self._sent = (key, self._count, candles)
+        if change is None:
+            self._sent_marks = None
             what |= {"step": INTERVALS_MS[self.interval], "currency": currency, "traded": bool(source), "columns": candle_columns(candles)}
-            what["more"] = self._count < _MOST_CANDLES
         else:
-            what |= {"tail": candle_rows(candles[tail:])}
+            what |= {"tail": candle_rows(candles[change.tail :]), "older": candle_columns(candles[: change.older])}
         self._session.out.put_once("chart", what)
+
+    def _put_marks(self, currency: str) -> None:
+        """The marks of stored ticks: they are read apart from the candles, which need not be sent again for them."""
+        key, marks = (self.coin, self.interval, currency, ""), self._marks.get(currency, {})
+        if marks and self._sent_marks != (key, marks):
+            self._sent_marks = (key, marks)
+            self._session.out.put_once("chart.marks", {"key": ":".join(key), "marks": list(marks.items())})
 
     def _say(self, candles: int, currency: str, others: Mapping[str, int]) -> None:
         what = f"{candles} {say('candles of')} {self.interval} {say('from polled prices in')} {currency}, UTC."

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["DISAGREED", "FALLBACK", "Candle", "CandleBuilder", "LiveCandles", "changed_tail", "choose_currency", "join_candles", "join_currencies"]
+__all__ = [
+    "DISAGREED",
+    "FALLBACK",
+    "Candle",
+    "CandleBuilder",
+    "Change",
+    "LiveCandles",
+    "change_of",
+    "choose_currency",
+    "join_candles",
+    "join_currencies",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +134,34 @@ def join_candles(stored: Iterable[Candle], live: Sequence[Candle], live_complete
     return [joined[start] for start in sorted(joined)]
 
 
-def changed_tail(shown: Sequence[Candle], wanted: Sequence[Candle], longest: int = 3) -> int | None:
-    """Index from which `wanted` differs from `shown`, if the chart can be updated by patching the end and appending.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From a series that a chart shows to another: its first `older` candles come before, those from `tail` on update the last ones or follow."""
 
-    None if they differ more than `longest` candles back, or the series shrank: redraw. `len(wanted)` means no change.
+    older: int
+    tail: int
+
+
+def change_of(shown: Sequence[Candle], wanted: Sequence[Candle], longest: int = 3) -> Change | None:
+    """The change to `wanted`; None if candles before the last `longest` differ, or the series shrank at its end: draw it whole.
+
+    Candles of `shown` that are older than all of `wanted` do not count: a chart may keep them.
     """
-    if len(wanted) < len(shown):
+    if not shown or not wanted:
         return None
-    first = max(0, len(shown) - longest)
-    if tuple(shown[:first]) != tuple(wanted[:first]):
+    kept = shown[bisect_left(shown, wanted[0].start_ms, key=_start) :]
+    older = bisect_left(wanted, shown[0].start_ms, key=_start)
+    rest = wanted[older:]
+    first = max(0, len(kept) - longest)
+    if not kept or len(rest) < len(kept) or tuple(kept[:first]) != tuple(rest[:first]):
         return None
-    for index in range(first, len(shown)):
-        if shown[index].start_ms != wanted[index].start_ms:
+    for index in range(first, len(kept)):
+        if kept[index].start_ms != rest[index].start_ms:
             return None
-        if shown[index] != wanted[index]:
-            return index
-    return len(shown)
+        if kept[index] != rest[index]:
+            return Change(older, older + index)
+    return Change(older, older + len(kept))
+
+
+def _start(candle: Candle) -> int:
+    return candle.start_ms

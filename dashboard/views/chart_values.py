@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from dashboard.views.candles import Candle
 
-__all__ = ["candle_columns", "candle_rows", "with_marks"]
+__all__ = ["candle_columns", "candle_rows"]
 
 _NAMES = ("start_ms", "open", "high", "low", "close", "volume", "ticks", "marks")
 
@@ -20,10 +19,3 @@ def candle_columns(candles: Sequence[Candle]) -> list[list[float | None]]:
 def candle_rows(candles: Sequence[Candle]) -> list[list[float | None]]:
     """As `candle_columns`, a list per candle: for the last ones, which change."""
     return [[getattr(candle, name) for name in _NAMES] for candle in candles]
-
-
-def with_marks(candles: Sequence[Candle], marks: Mapping[int, int]) -> list[Candle]:
-    """Add the marks of stored ticks to candles, by start."""
-    if not marks:
-        return list(candles)
-    return [replace(candle, marks=candle.marks | marks[candle.start_ms]) if candle.start_ms in marks else candle for candle in candles]

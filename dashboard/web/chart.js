@@ -40,6 +40,7 @@
     const marks = L.createSeriesMarkers(candles, [])
     const line = (lineColor, options = {}) => chart.addSeries(L.LineSeries, {color: lineColor, lineWidth: 1, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false, ...options})
     let rows = []
+    let stored = new Map() // start to marks of ticks in the lake
     let places = 0 // candles and places of missing ones
     let step = 60_000
     let currency = ""
@@ -83,13 +84,15 @@
       candles.setData(points)
       volume.setData(volumes(rows))
     }
+    const marksOf = row => row[7] | (stored.get(row[0]) ?? 0)
     const drawMarks = () => {
       const [warn, info, bad, muted] = ["--cv-warn", "--cv-info", "--cv-down", "--cv-muted"].map(color)
-      marks.setMarkers(rows.filter(row => row[7]).slice(-MOST_MARKS).flatMap(row => [
-        ...(row[7] & FALLBACK ? [{time: seconds(row), position: "belowBar", shape: "circle", size: 0.6, color: warn}] : []),
-        ...(row[7] & DISAGREED ? [{time: seconds(row), position: "aboveBar", shape: "square", size: 0.6, color: info}] : []),
-        ...(row[7] & MISSING ? [{time: seconds(row), position: "belowBar", shape: "arrowUp", size: 0.8, color: bad}] : []),
-        ...(row[7] & HALTED ? [{time: seconds(row), position: "aboveBar", shape: "arrowDown", size: 0.8, color: muted}] : []),
+      const marked = rows.map(row => [seconds(row), marksOf(row)]).filter(([, found]) => found)
+      marks.setMarkers(marked.slice(-MOST_MARKS).flatMap(([time, found]) => [
+        ...(found & FALLBACK ? [{time, position: "belowBar", shape: "circle", size: 0.6, color: warn}] : []),
+        ...(found & DISAGREED ? [{time, position: "aboveBar", shape: "square", size: 0.6, color: info}] : []),
+        ...(found & MISSING ? [{time, position: "belowBar", shape: "arrowUp", size: 0.8, color: bad}] : []),
+        ...(found & HALTED ? [{time, position: "aboveBar", shape: "arrowDown", size: 0.8, color: muted}] : []),
       ]))
     }
     const average = (count, from = 0) => {
@@ -105,7 +108,10 @@
     const drawAverages = () => averages?.forEach(({series, count}) => series.setData(average(count)))
     const scale = () => candles.priceScale().applyOptions({mode: MODES[other ? "percent" : mode]})
     // The newest candle while the crosshair is nowhere; of a place without a candle, only when that is.
-    const say = row => legend(row ?? rows.at(-1) ?? null, currency, traded)
+    const say = row => {
+      const said = row ?? rows.at(-1)
+      legend(said ? [...said.slice(0, 7), marksOf(said)] : null, currency, traded)
+    }
     const at = time => {
       const row = rows.find(each => seconds(each) === time)
       row ? say(row) : legend(null, currency, traded, time * 1000)
@@ -120,15 +126,34 @@
       chart.timeScale().setVisibleLogicalRange({from: last - Math.min(BARS, Math.max(30, last + 4)), to: last + 4})
     }
 
+    // What is drawn now is no scrolling back.
+    const later = hasMore => {
+      more = false
+      setTimeout(() => { more = hasMore }, 300)
+    }
+    const rowsOf = columns => (columns[0] ?? []).map((_, index) => columns.map(column => column[index]))
+    const before = columns => {
+      if (!columns[0]?.length) return
+      const few = rows.length < BARS
+      const place_ = chart.timeScale().getVisibleRange()
+      rows = [...rowsOf(columns), ...rows]
+      drawCandles()
+      drawMarks()
+      drawAverages()
+      if (few) toNow()
+      else if (place_) chart.timeScale().setVisibleRange(place_)
+    }
+
     const self = {
       toNow,
       whole: ({columns, step: width, currency: quoted, traded: fromTrades, more: hasMore}, moved) => {
         traded = fromTrades
         const few = rows.length < BARS // fewer than fit: there is no place to keep
         const place_ = moved ? null : chart.timeScale().getVisibleRange()
-        rows = (columns[0] ?? []).map((_, index) => columns.map(column => column[index]))
-        ;[step, currency, more] = [width, quoted, false]
-        setTimeout(() => { more = hasMore }, 300) // what is drawn now is no scrolling back
+        rows = rowsOf(columns)
+        stored = new Map()
+        ;[step, currency] = [width, quoted]
+        later(hasMore)
         const price = rows.at(-1)?.[4] ?? 1
         const minMove = 10 ** Math.min(-2, Math.floor(Math.log10(price)) - 4)
         candles.applyOptions({priceFormat: {type: "custom", formatter: value => (other ? cv.share(value) : cv.price(value, currency)), minMove}})
@@ -140,7 +165,9 @@
         else if (place_) chart.timeScale().setVisibleRange(place_)
         say(null)
       },
-      tail: changed => {
+      change: ({older, tail: changed, more: hasMore}) => {
+        if (older[0]?.length || hasMore !== more) later(hasMore)
+        before(older)
         const newest = rows.length ? seconds(rows.at(-1)) : 0
         for (const row of changed) {
           const at = rows.findLastIndex(each => each[0] <= row[0])
@@ -160,6 +187,11 @@
         // Also of the candle before the last, which a change of the minute completes.
         const from = rows.findLastIndex(row => row[0] < (changed[0]?.[0] ?? Infinity)) + 1
         averages?.forEach(({series, count}) => average(count, from).forEach(point => series.update(point, point.time < newest)))
+        say(null)
+      },
+      marked: found => {
+        stored = new Map(found)
+        drawMarks()
         say(null)
       },
       averages: on => {
@@ -200,7 +232,18 @@
       },
       paint,
       // What is drawn, for tests.
-      drawn: () => ({candles: candles.data(), averages: averages?.map(({series}) => series.data()), other: other?.series.data(), mode: candles.priceScale().options().mode, volume: volume.data(), marks: marks.markers(), overlay: overlay.map(series => series.data()), range: chart.timeScale().getVisibleLogicalRange(), x: Object.fromEntries(candles.data().map(({time}) => [time * 1000, chart.timeScale().timeToCoordinate(time)]))}),
+      drawn: () => ({
+        count: rows.length,
+        get candles() { return candles.data() },
+        get averages() { return averages?.map(({series}) => series.data()) },
+        get other() { return other?.series.data() },
+        get mode() { return candles.priceScale().options().mode },
+        get volume() { return volume.data() },
+        get marks() { return marks.markers() },
+        get overlay() { return overlay.map(series => series.data()) },
+        get range() { return chart.timeScale().getVisibleLogicalRange() },
+        get x() { return Object.fromEntries(candles.data().map(({time}) => [time * 1000, chart.timeScale().timeToCoordinate(time)])) },
+      }),
     }
     paint()
     document.addEventListener("cv-theme", paint)

@@ -51,11 +51,12 @@
     place.hidden = !any
     if (!any) { shown = content.key; return }
     const drawn = await make()
-    if (!whole) return drawn.tail(content.tail)
+    if (!whole) return drawn.change(content)
     const moved = content.key !== shown
     shown = content.key
     drawn.whole(content, moved)
   }))
+  cv.part("chart.marks", ({key, marks}) => inOrder(async () => { if (key === shown) chart?.marked(marks) }))
   cv.part("chart.currencies", ({all, shown}) => {
     currencies.hidden = all.length < 2
     currencies.replaceChildren(...all.map(name => cv.make("option", "", name, {value: name})))

@@ -29,6 +29,7 @@ class Lake:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock, self.reads = clock, 0
+        self.found: dict[str, dict[int, int]] = {}
 
     def candles(self, _asset: str, _interval: str, since_ms: int) -> Future[Mapping[str, Sequence[Candle]]]:
         self.reads += 1
@@ -36,7 +37,7 @@ class Lake:
         return done({"USD": [Candle(start, 1.0, 1.0, 1.0, 1.0, None, 1) for start in starts]})
 
     def marks(self, *_: Any) -> Future[dict[str, dict[int, int]]]:
-        return done({})
+        return done(self.found)
 
 
 def done(result: Any) -> Future[Any]:
@@ -92,3 +93,44 @@ def test_the_lake_is_not_read_again_before_that() -> None:
     visit.minutes(KEPT - 2)
     visit.shown()
     assert visit.lake.reads == 1
+
+
+def test_scrolling_back_sends_the_older_candles_alone() -> None:
+    visit = Visit()
+    visit.chart.refresh()
+    first = visit.out.take()[0]["chart"]["columns"][0]
+    assert (len(first), first[-1]) == (501, FIRST_MS)
+    visit.minutes(1)
+    visit.chart.older()
+    visit.chart.refresh()
+    sent = visit.out.take()[0]["chart"]
+    assert "columns" not in sent
+    # 8 times as many, to the newest, which began after the first read.
+    assert sent["older"][0] == list(range(FIRST_MS - 3_999 * MINUTE_MS, first[0], MINUTE_MS))
+    assert [row[0] for row in sent["tail"]] == [FIRST_MS + MINUTE_MS]
+    assert sent["more"] is True
+    visit.chart.refresh()
+    assert "chart" not in visit.out.take()[0]
+
+
+def test_the_last_step_back_says_that_there_are_no_more_even_without_older_candles() -> None:
+    visit = Visit()
+    for _ in range(3):
+        visit.chart.older()
+        visit.chart.refresh()
+    assert visit.out.take()[0]["chart"]["more"] is False
+
+
+def test_marks_of_stored_ticks_are_sent_apart_and_again_with_the_whole_chart() -> None:
+    visit = Visit()
+    visit.lake.found = {"USD": {FIRST_MS - 7 * MINUTE_MS: 3}}
+    visit.chart.older()
+    visit.chart.refresh()
+    key = visit.out.take()[0]["chart.marks"]
+    assert key == {"key": "bitcoin:1m:USD:", "marks": [(FIRST_MS - 7 * MINUTE_MS, 3)]}
+    visit.chart.refresh()
+    assert "chart.marks" not in visit.out.take()[0]
+    visit.chart.forget()
+    visit.chart.refresh()
+    parts = visit.out.take()[0]
+    assert (list(parts)[-2:], parts["chart.marks"]) == (["chart", "chart.marks"], key)

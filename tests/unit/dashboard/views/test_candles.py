@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptoviz.lake.ohlcv import INTERVALS_MS
-from dashboard.views.candles import Candle, CandleBuilder, LiveCandles, changed_tail, choose_currency, join_candles, join_currencies
+from dashboard.views.candles import Candle, CandleBuilder, Change, LiveCandles, change_of, choose_currency, join_candles, join_currencies
 
 MINUTE = INTERVALS_MS["1m"]
 T0 = 28_333_333 * MINUTE
@@ -89,15 +89,25 @@ def test_joining_with_nothing() -> None:
     assert join_candles([candle(T0, 1.0)], (), None) == [candle(T0, 1.0)]
 
 
-def test_changes_at_the_end_are_patched_and_others_redrawn() -> None:
-    shown = [candle(T0 + i * MINUTE, 1.0 + i) for i in range(6)]
-    assert changed_tail(shown, list(shown)) == 6
-    assert changed_tail(shown, [*shown, candle(T0 + 6 * MINUTE, 3.0)]) == 6
-    assert changed_tail(shown, [*shown[:5], candle(T0 + 5 * MINUTE, 6.0, 7.0), candle(T0 + 6 * MINUTE, 3.0)]) == 5
-    assert changed_tail(shown, [candle(T0, 2.0), *shown[1:]]) is None
-    assert changed_tail(shown, shown[:4]) is None
-    assert changed_tail(shown, [*shown[:5], candle(T0 + 9 * MINUTE, 3.0)]) is None
-    assert changed_tail([], shown) == 0
+def test_changes_at_the_ends_are_patched_and_others_redrawn() -> None:
+    every = [candle(T0 + i * MINUTE, 1.0 + i) for i in range(-3, 6)]
+    before, shown = every[:3], every[3:]
+    assert change_of(shown, list(shown)) == Change(0, 6)
+    assert change_of(shown, [*shown, candle(T0 + 6 * MINUTE, 3.0)]) == Change(0, 6)
+    changed = [*shown[:5], candle(T0 + 5 * MINUTE, 6.0, 7.0), candle(T0 + 6 * MINUTE, 3.0)]
+    assert change_of(shown, changed) == Change(0, 5)
+    assert change_of(shown, [*before, *shown]) == Change(3, 9)
+    assert change_of(shown, [*before, *changed]) == Change(3, 8)
+    assert change_of(every, shown) == Change(0, 6)
+    assert change_of(every, changed) == Change(0, 5)
+    assert change_of(shown, [candle(T0, 2.0), *shown[1:]]) is None
+    assert change_of(shown, [*before, candle(T0, 2.0), *shown[1:]]) is None
+    assert change_of(shown, shown[:4]) is None
+    assert change_of(shown, before) is None
+    assert change_of(before, shown) is None
+    assert change_of(shown, [*shown[:5], candle(T0 + 9 * MINUTE, 3.0)]) is None
+    assert change_of([], shown) is None
+    assert change_of(shown, []) is None
 
 
 def test_a_tick_in_tether_stays_out_of_the_dollar_candle() -> None:
