@@ -22,6 +22,7 @@ from cryptoviz.settings import Settings
 __all__ = ["Leash", "Stop", "held_home"]
 
 _KILL_WAIT_S = 5.0
+_ENDED = b"Interrupted a second time; everything is ended at once.\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -96,6 +97,8 @@ class Stop:
         if self._times > 1:
             if self.leash is not None and self._times == 2:
                 self.leash.kill()
+                with contextlib.suppress(OSError):  # without Python's buffers, whose lock the interrupted code may hold
+                    os.write(2, _ENDED)
             os._exit(130)  # exit handlers could block
         if self.breaks_off:
             raise KeyboardInterrupt

@@ -127,7 +127,7 @@ def killed(kind: str, demo: Demo) -> None:
 ENDS = {
     "SIGTERM": (0, ""),
     RAYLET: (1, "The Ray cluster ended unexpectedly"),
-    "SIGTERM twice": (130, "Interrupted"),
+    "SIGTERM twice": (130, "Interrupted a second time"),
     "SIGTERM to all processes": (None, ""),
     GCS: (1, "The Ray cluster ended unexpectedly"),
 }
