@@ -60,7 +60,7 @@ soak: ## Run the whole demo under random faults of all kinds, then compare all r
 	@scripts/setup --test
 	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
-test-cluster: ## Run `ray up cluster.yaml` on hosts made of namespaces, with killed hosts (root; half an hour on two cores)
+test-cluster: ## Run `ray up cluster.yaml` on hosts made of namespaces, with killed hosts (root; 12 minutes on two cores)
 	@scripts/setup --cluster
 	@$(BIN)/python -m pytest -s --durations 10 -m cluster tests/cluster
 
