@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit test-long test-external test-cluster lint chaos soak proto bench-collect bench-control bench-dashboard bench-idle bench-lake bench-latency bench-streams clean screenshots
+.PHONY: help setup demo up down test test-unit test-long test-external test-cluster lint chaos soak proto bench-collect bench-control bench-dashboard bench-idle bench-lake bench-latency bench-streams soak-streams clean screenshots
 
 BIN := .venv/bin
 
@@ -98,6 +98,10 @@ bench-lake: setup ## Measure the lake against alternative designs; PARTS="query 
 bench-streams: ## Measure trade streams: 5 000 trades a second over 60 instruments with all engines, a burst of 50 000, losses, memory (SECONDS=300; 9 minutes)
 	@scripts/setup --test
 	@$(BIN)/python -m bench.streams --seconds $(or $(SECONDS),300)
+
+soak-streams: ## Run trade streams against a market that misbehaves at random, then compare all trades, gaps and candles (MINUTES=30, SEED)
+	@scripts/setup --test
+	@$(BIN)/python -m bench.stream_soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove the environment and all tool caches in this directory; engines and data stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist test-results
