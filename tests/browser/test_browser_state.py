@@ -91,6 +91,6 @@ def test_the_crosshair_in_a_gap_shows_no_candle(app_context: AppContext, served:
         page.mouse.move(box["x"] + last - (last - first) * before / 4, box["y"] + box["height"] / 3)
         return shown_text(page, ".cv-legend")
 
-    eventually(lambda: "104.00" in legend_at(4), 30)
-    eventually(lambda: "no ticks" in legend_at(2), 30)
+    eventually(lambda: "104.00" in legend_at(4))
+    eventually(lambda: "no ticks" in legend_at(2))
     assert "100.00" not in legend_at(2)

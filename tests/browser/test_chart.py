@@ -56,14 +56,14 @@ def test_candles_of_the_lake_have_the_lakes_numbers_and_a_gap_stays_empty(market
         assert not {start + minute * MINUTE_MS for minute in (2, 3, 4)} & found.keys()
         return True
 
-    eventually(from_the_lake, 20)
+    eventually(from_the_lake)
 
     def marked() -> bool:
         found = {(one["time"] * 1000 - start, one["shape"]) for one in drawn(page)["marks"]}
         assert found >= {(0, "circle"), (MINUTE_MS, "square")}, found
         return True
 
-    eventually(marked, 20)
+    eventually(marked)
 
 
 def test_the_last_candle_grows_in_place_and_a_currency_is_chosen(app_context: AppContext, served: str, open_page: Opener) -> None:

@@ -8,7 +8,7 @@ from tests.browser.conftest import Opener, until_shown
 from tests.support.pipeline import Demo
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
 PRICE = '.cv-price[data-asset="bitcoin"]'
 SOURCE = '.cv-coin-table .cv-row:has-text("Bitcoin") .cv-source-cell'
@@ -20,8 +20,8 @@ def test_prices_move_without_reload_errors_or_requests_to_others(demo: Demo, ope
     navigations = seen.navigations
     stamps = page.locator(".cv-latest-ingest")
     first = (stamps.get_attribute("data-tick-ts"), page.locator(PRICE).first.text_content())
-    eventually(lambda: (stamps.get_attribute("data-tick-ts"), page.locator(PRICE).first.text_content())[0] != first[0], 20)
-    eventually(lambda: page.locator(PRICE).first.text_content() != first[1], 30)
+    eventually(lambda: (stamps.get_attribute("data-tick-ts"), page.locator(PRICE).first.text_content())[0] != first[0])
+    eventually(lambda: page.locator(PRICE).first.text_content() != first[1])
     assert page.get_by_text("REPLAYED DATA").first.is_visible()
     assert seen.navigations == navigations
     assert seen.errors == []
@@ -33,7 +33,7 @@ def test_failing_primary_is_shown_as_fallback_and_its_return_too(demo: Demo, ope
     with demo.fault(provider="coingecko", kind="http_status", parameters={"status": 500}):
         until_shown(page, f"{SOURCE} .cv-fallback", "fallback: unavailable", timeout_s=20)
         until_shown(page, f"{SOURCE} .cv-source", "CoinMarketCap")
-    eventually(lambda: page.locator(f"{SOURCE} .cv-fallback").count() == 0, 60)
+    eventually(lambda: page.locator(f"{SOURCE} .cv-fallback").count() == 0, 120)
     until_shown(page, f"{SOURCE} .cv-source", "CoinGecko")
 
 

@@ -104,8 +104,8 @@ def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
         finally:
             for process in asleep:
                 process.send_signal(signal.SIGCONT)
-        eventually(lambda: assert_true_ages(page, PILL), 5)
-        eventually(lambda: page.evaluate(AGES, PILL)[0][0] == now - 100_000, 20)
+        eventually(lambda: assert_true_ages(page, PILL))
+        eventually(lambda: page.evaluate(AGES, PILL)[0][0] == now - 100_000)
         assert_true_ages(page)
         assert len(marks) - before <= 5
 
@@ -123,7 +123,7 @@ def test_a_browser_whose_clock_is_off_shows_the_servers_ages(app_context: AppCon
             tick(app_context, SystemClock().now_ms() - 20_000)
             return assert_true_ages(page, ahead_ms=-3_600_000)
 
-        eventually(corrected, 30, every_s=1.0)
+        eventually(corrected, every_s=1.0)
         context.close()
 
 

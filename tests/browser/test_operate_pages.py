@@ -43,7 +43,7 @@ def test_topics_show_the_brokers_offsets_and_a_record(market: Stack, open_page: 
     page = seen.page
     market.publisher.tick([walk("solana", now_tick + 2000, 1)[0]])
     records = sum(ends_of(market.settings, topic).values())
-    eventually(lambda: page.locator(f".cv-topic-{topic} [data-value]").get_attribute("data-value") == str(records), 60)
+    eventually(lambda: page.locator(f".cv-topic-{topic} [data-value]").get_attribute("data-value") == str(records), 120)
     page.get_by_label("Key", exact=True).fill("solana")
     page.get_by_label("Records", exact=True).fill("1")
     page.get_by_role("button", name="Browse").click()
@@ -146,14 +146,14 @@ def test_an_operation_is_started_watched_and_cancelled(market: Stack, open_page:
     page.get_by_role("button", name="Start operation").click()
     page.locator(".cv-confirm button").click()
     with ControlClient.from_settings(market.settings) as control:
-        eventually(lambda: len(control.operations.list()) == 1, 60)
+        eventually(lambda: len(control.operations.list()) == 1, 120)
         one = control.operations.list()[0]
         state = f'.cv-operation-state[data-operation="{one.id}"]'
         page.locator(state).wait_for()
         if not one.over:
             page.get_by_role("button", name="Cancel verify").click()
             page.locator(".cv-confirm button").click()
-        eventually(lambda: control.operations.get(one.id).over, 60)
+        eventually(lambda: control.operations.get(one.id).over, 120)
         ended = control.operations.get(one.id)
         assert ended.state in (OperationState.CANCELLED, OperationState.SUCCEEDED, OperationState.FAILED)
         until_shown(page, state, str(ended.state), 60)
@@ -193,7 +193,7 @@ def test_a_reader_signs_in_looks_and_changes_nothing(market: Stack, open_page: O
         assert control.get("lake").desired == "RUNNING"
     page.get_by_role("button", name="Sign out").click()
     # On loopback the browser is a process of the owner, who needs no token.
-    eventually(lambda: page.get_by_role("button", name="Stop lake", exact=True).is_enabled(), 60)
+    eventually(lambda: page.get_by_role("button", name="Stop lake", exact=True).is_enabled(), 120)
     assert page.get_by_role("button", name="Sign out").count() == 0
 
 

@@ -54,16 +54,16 @@ def test_pages_that_were_closed_leave_nothing_behind(
     without_pages = len(app_context.wakeups)
     for _ in range(PAGES):
         page = open_page(served).page
-        eventually(lambda: len(app_context.wakeups) > without_pages, timeout_s=60)
+        eventually(lambda: len(app_context.wakeups) > without_pages, timeout_s=120)
         page.close()
-        eventually(lambda: len(app_context.wakeups) == without_pages, timeout_s=60)
+        eventually(lambda: len(app_context.wakeups) == without_pages, timeout_s=120)
     assert len(sessions) >= PAGES
 
     def gone() -> bool:
         gc.collect()
         return all(one() is None for one in sessions)
 
-    eventually(gone, timeout_s=60)
+    eventually(gone, timeout_s=120)
 
 
 @pytest.mark.long
@@ -117,9 +117,9 @@ def test_two_hundred_visits_leave_no_session_and_no_memory(
     # Not in this thread, whose loop is Playwright's while its browser runs.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, visits(WARM)).result()
-        eventually(gone, timeout_s=60)
+        eventually(gone, timeout_s=120)
         before = used_mb()
         thread.submit(asyncio.run, visits(VISITS - WARM)).result()
-        eventually(gone, timeout_s=60)
+        eventually(gone, timeout_s=120)
     assert len(sessions) == VISITS
     assert used_mb() - before < LEFT_MB

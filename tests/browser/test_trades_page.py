@@ -136,12 +136,12 @@ def shown(one: Trade) -> tuple[str, ...]:
 def test_the_tape_is_the_topics_newest_trades_and_an_aborted_transaction_is_not_in_it(streamed: Streamed, open_page: Opener) -> None:
     seen = open_page(f"{streamed.url}?view=trades&coin=bitcoin", wait_for=".cv-tape tbody tr")
     page = seen.page
-    eventually(lambda: tape(page) == [shown(made(number, streamed.first_us)) for number in range(COUNT - 1, COUNT - 61, -1)], 30)
+    eventually(lambda: tape(page) == [shown(made(number, streamed.first_us)) for number in range(COUNT - 1, COUNT - 61, -1)])
     page.evaluate("window.kept = document.querySelector('.cv-tape tbody tr')")
     streamed.publish([made(COUNT + 7, streamed.first_us, price="1.0")], commit=False)
     after = [made(COUNT, streamed.first_us), made(COUNT + 5, streamed.first_us, source="refill")]
     streamed.publish(after, [change("gap-1", "open", 1, first_id=COUNT + 1, last_id=COUNT + 4, missing=4, runs=f"{COUNT + 1}-{COUNT + 4}")])
-    eventually(lambda: [row[0] for row in tape(page)[:2]] == [str(COUNT + 5), str(COUNT)], 30)
+    eventually(lambda: [row[0] for row in tape(page)[:2]] == [str(COUNT + 5), str(COUNT)])
     assert tape(page)[1] == shown(after[0])
     assert tape(page)[0][1].endswith("HTTP"), "refilled trades are marked"
     assert page.evaluate("window.kept.isConnected"), "rows that stay are not drawn again"
@@ -200,7 +200,7 @@ def test_candles_are_those_of_all_trades_of_lake_and_topic(streamed: Streamed, o
             assert found.get(start) == pytest.approx(values, rel=1e-12), (start, newest)
         return True
 
-    eventually(same, 30)
+    eventually(same)
     at_us = newest * 1000 - 5 * MINUTE_MS * 1000
     streamed.publish(
         [],
@@ -212,7 +212,7 @@ def test_candles_are_those_of_all_trades_of_lake_and_topic(streamed: Streamed, o
         assert {(newest - 5 * MINUTE_MS, "arrowUp"), (newest - 5 * MINUTE_MS, "arrowDown")} <= marks, marks
         return True
 
-    eventually(marked, 30)
+    eventually(marked)
     page.locator(".cv-venue").select_option("polled")
     until_shown(page, ".cv-caption", "from polled prices", 30)
 

@@ -90,7 +90,7 @@ async def suffer(name: str, address: str, others: dict[str, str], ticks: int, ho
         return len(published.transactions) >= ticks
 
     try:
-        await eventually_async(enough, 60.0)
+        await eventually_async(enough, 120)
     finally:
         for task in tasks:
             task.cancel()

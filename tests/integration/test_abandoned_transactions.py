@@ -69,7 +69,7 @@ def connected(owned: OwnedProducer) -> Progress:
         except EngineUnavailable as error:
             raise AssertionError(str(error)) from error
 
-    return eventually(attempt, 60)
+    return eventually(attempt, 120)
 
 
 def test_a_transaction_that_the_partitions_hold_open_for_ever_is_ended_by_its_producer(tmp_path: Path) -> None:
@@ -99,11 +99,11 @@ def test_a_transaction_that_the_partitions_hold_open_for_ever_is_ended_by_its_pr
         def held() -> bool:
             return ends_of(settings, IsolationLevel.READ_COMMITTED) < ends_of(settings, IsolationLevel.READ_UNCOMMITTED)
 
-        assert eventually(held, 30)
+        assert eventually(held)
         successor = OwnedProducer(settings.kafka, ID, topic)
         assert connected(successor).identity == "tick-1"
         assert not held()
         successor.commit([Record(topic, b"bitcoin", b"2")], 2, "tick-2")
-        eventually(lambda: not held(), 10)
+        eventually(lambda: not held())
         assert [record.value() for record in read_topic(settings.kafka, topic)] == [b"1", b"2"]
         successor.close()

@@ -39,7 +39,7 @@ from tests.support.http_server import threaded_server
 from tests.support.ports import free_port
 from tests.support.records import record
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration]
 
 T0 = 1_700_000_000_000
 RULE = Rule(

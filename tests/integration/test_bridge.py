@@ -18,7 +18,7 @@ from tests.support.lake_job import caught_up
 from tests.support.records import TICK
 from tests.support.topics import Feed
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from tests.support.lake_readers import READERS
 from tests.support.lake_tables import TOPIC, TableWriter, trade_rows
 from tests.support.streams import StreamRig
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration]
 
 SYMBOLS = {"binance": "BTCUSDT", "kraken": "BTC/USD", "coinbase": "BTC-USD"}
 MINUTES = 5

@@ -31,7 +31,7 @@ from tests.support.processes import arguments_of, line_of
 from tests.support.ray_cluster import launch_controller, start_cluster
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration]
 
 ENGINES = ("kafka", "object-store", "redis")
 CANARY = "canary-7c1d5e90"
@@ -101,7 +101,7 @@ def worker(settings: Settings, title: str) -> psutil.Process:
     def find() -> psutil.Process | None:
         return next((process for process in family(settings) if line_of(process).startswith(title)), None)
 
-    found = eventually(find, 20)
+    found = eventually(find)
     assert found is not None
     return found
 
@@ -125,7 +125,7 @@ def test_restart(control: ControlClient) -> None:
         now = control.get("redis")
         return now.state is ComponentState.RUNNING and now.restarts == before.restarts + 1 and now.pid not in (None, before.pid)
 
-    eventually(restarted, 60)
+    eventually(restarted, 120)
 
 
 @pytest.mark.parametrize("name", ["redis", "object-store", "kafka"])
@@ -143,7 +143,7 @@ def test_a_killed_supervisor_takes_the_engines_along_and_all_come_back(control: 
     assert host is not None
     assert " ".join(host.cmdline()).startswith("ray::Supervisor")
     host.kill()
-    eventually(lambda: not any(psutil.pid_exists(engine.pid or 0) for engine in before), 10)
+    eventually(lambda: not any(psutil.pid_exists(engine.pid or 0) for engine in before))
     for engine in before:
         _comes_back(control, engine)
         assert _answers(settings, engine.name)
@@ -164,7 +164,7 @@ def test_a_killed_controller_takes_over_what_runs(control: ControlClient, settin
         except EngineUnavailable:
             return False
 
-    eventually(answers, 60, 0.2)
+    eventually(answers, 120, 0.2)
     current = control.list().version
     assert any(pipeline.version >= current for pipeline in watch)
     watch.close()
@@ -306,7 +306,7 @@ def test_rays_dashboard_serves_at_a_lower_priority(settings: Settings, control: 
     def served() -> bool:
         return httpx.get(f"http://127.0.0.1:{settings.ray.dashboard_port}/", timeout=5).status_code < 500
 
-    eventually(served, 60, 0.2)
+    eventually(served, 120, 0.2)
     record = read_record(settings.home)
     assert record is not None
     root = psutil.Process(record.pid)
@@ -329,7 +329,7 @@ def _comes_back(control: ControlClient, before: ComponentStatus) -> None:
         now = control.get(before.name)
         return now.state is ComponentState.RUNNING and now.restarts > before.restarts and now.pid not in (None, before.pid)
 
-    eventually(back, 60, 0.1)
+    eventually(back, 120, 0.1)
 
 
 def _launch_with_token_of(settings: Settings, other: Settings) -> None:

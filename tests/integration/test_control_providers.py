@@ -33,7 +33,7 @@ from tests.support.ports import free_ports
 from tests.support.ray_cluster import launch_controller, start_cluster
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 PROVIDERS = ("coingecko", "coinmarketcap", "binance")
 SCRAPERS = tuple(f"scraper/{name}" for name in PROVIDERS)
 MONTH = 1_000_000
@@ -132,7 +132,7 @@ def test_every_provider_is_shown_with_breaker_quota_and_latency(control: Control
         return all((one := scraper(control, name)).ids.checked_ms is not None and one.ids.problems == () for name in PROVIDERS)
 
     # Their listings were read after the first poll.
-    eventually(checked, 30, 0.2)
+    eventually(checked, 60, 0.2)
 
 
 def test_a_tripped_breaker_falls_back_until_it_is_reset(control: ControlClient, settings: Settings):
@@ -154,7 +154,7 @@ def test_a_hanging_provider_opens_its_breaker_and_a_probe_closes_it(control: Con
     market(settings, httpx.post, json={"provider": "coingecko", "kind": "hang"})
     try:
         eventually_latest(settings, "coinmarketcap", "fallback", "timeout")
-        eventually(lambda: scraper(control, "coingecko").breaker.state is not BreakerState.CLOSED, 30, 0.1)
+        eventually(lambda: scraper(control, "coingecko").breaker.state is not BreakerState.CLOSED, 60, 0.1)
         eventually_latest(settings, "coinmarketcap", "fallback", "breaker_open")
     finally:
         market(settings, httpx.delete)
@@ -167,9 +167,9 @@ def test_a_hanging_provider_opens_its_breaker_and_a_probe_closes_it(control: Con
 
 def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(control: ControlClient, settings: Settings):
     ban_s = 7
-    before = eventually(lambda: running(control, "scraper/binance"), 60, 0.2)
+    before = eventually(lambda: running(control, "scraper/binance"), 120, 0.2)
     market(settings, httpx.post, json={"provider": "binance", "kind": "http_status", "parameters": {"status": 418, "retry_after": ban_s}, "count": 1})
-    hold = eventually(lambda: scraper(control, "binance").hold, 20, 0.1)
+    hold = eventually(lambda: scraper(control, "binance").hold, 60, 0.1)
     assert hold is not None
     assert hold.reason == "rate_limited"
 
@@ -177,7 +177,7 @@ def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(c
         seen = control.get("scraper/binance")
         return seen if seen.state is ComponentState.DEGRADED and "binance asked to wait (rate_limited) until" in seen.message else None
 
-    degraded = eventually(degraded_status, 20, 0.1)
+    degraded = eventually(degraded_status, 60, 0.1)
     assert degraded is not None
 
     async def somebody_else() -> FallbackReason:
@@ -191,7 +191,7 @@ def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(c
 
     assert asyncio.run(somebody_else()) is FallbackReason.RATE_LIMITED
     assert scraper(control, "binance").breaker.opens_total == 0
-    after = eventually(lambda: running(control, "scraper/binance"), 60, 0.2)
+    after = eventually(lambda: running(control, "scraper/binance"), 120, 0.2)
     assert after is not None
     assert before is not None
     assert (degraded.pid, after.pid, after.restarts) == (before.pid, before.pid, before.restarts)
@@ -233,7 +233,7 @@ def test_a_killed_scraper_forgets_neither_its_use_nor_the_operator(control: Cont
 
 def test_a_stopped_scraper_and_wrong_names(control: ControlClient):
     control.stop("scraper/coinmarketcap")
-    eventually(lambda: control.get("scraper/coinmarketcap").state is ComponentState.STOPPED, 60, 0.2)
+    eventually(lambda: control.get("scraper/coinmarketcap").state is ComponentState.STOPPED, 120, 0.2)
     row = control.provider("coinmarketcap")
     assert (row.state, row.scraper) == (ComponentState.STOPPED, None)
     with pytest.raises(ControlRefused, match="FAILED_PRECONDITION"):
@@ -241,7 +241,7 @@ def test_a_stopped_scraper_and_wrong_names(control: ControlClient):
     with pytest.raises(UnknownComponent, match="valid: coingecko, coinmarketcap, binance"):
         control.provider("acme")
     control.start("scraper/coinmarketcap")
-    eventually(lambda: control.get("scraper/coinmarketcap").state is ComponentState.RUNNING, 60, 0.2)
+    eventually(lambda: control.get("scraper/coinmarketcap").state is ComponentState.RUNNING, 120, 0.2)
 
 
 def test_the_command_line_shows_and_switches(control: ControlClient, settings: Settings):

@@ -30,7 +30,7 @@ from tests.support.stored_lake import StoredLake
 from tests.support.topics import Feed
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 COINS = len(DEFAULT_ASSETS)
 OLDER = replace(PRICES_SPEC, schema_version=0)  # of an older lake job that does not support current records
@@ -142,7 +142,7 @@ def test_command_line_lists_shows_exports_and_replays(demo: Demo) -> None:
     producer.produce(demo.settings.kafka.stream_topic, b"[1, \x1b]", on_delivery=lambda _, done: where.append((done.partition(), done.offset())))
     producer.produce(demo.settings.kafka.raw_topic, exchange(TICK).to_json()[:20])
     producer.flush(10)
-    eventually(lambda: demo.metric("lake", "dead_letters_total") >= 2, 60, 0.3)
+    eventually(lambda: demo.metric("lake", "dead_letters_total") >= 2, 120, 0.3)
     listed = parse(demo.cli("dead-letters", "--json", "--reason", "not_json"))
     assert listed["total"] >= 2
     assert set(listed["by_reason"]) == {"not_json"}

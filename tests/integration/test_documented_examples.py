@@ -13,7 +13,7 @@ from cryptoviz import lake as lake_package
 from tests.support.documents import Command, commands, python_blocks
 from tests.support.pipeline import Demo
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 # Commands that only read and terminate; start, stop, backfill, replay and `verify` have separate tests.
 READING = {"status", "query", "providers", "gaps", "dead-letters", "doctor", "config", "alerts"}

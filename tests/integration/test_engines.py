@@ -100,7 +100,7 @@ def consume(settings: Settings, topic: str, count: int) -> list[bytes]:
             values.extend(each.value() for each in consumer.consume(count, 0.5))
             return len(values) >= count
 
-        eventually(enough, timeout_s=20)
+        eventually(enough)
         return values
     finally:
         consumer.close()
@@ -215,7 +215,7 @@ def test_minio_serves_its_console(object_store: Engine) -> None:
         except httpx.ConnectError:  # it listens shortly after the store
             return None
 
-    page = eventually(shown, 30)
+    page = eventually(shown)
     assert page is not None
     assert page.status_code == 200
     assert "MinIO Console" in page.text

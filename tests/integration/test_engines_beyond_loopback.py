@@ -89,7 +89,7 @@ def test_kafka_publishes_and_reads_a_transaction(settings: Settings) -> None:
             found.extend(each.value() for each in reader.consume(1, 0.5))
             return bool(found)
 
-        eventually(read, timeout_s=20)
+        eventually(read)
         assert found == [b"one"]
     finally:
         reader.close()

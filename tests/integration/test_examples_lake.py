@@ -18,7 +18,7 @@ from tests.support.engines import object_store
 from tests.support.records import TICK, record
 from tests.support.stored_lake import StoredLake
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "lake.ipynb"

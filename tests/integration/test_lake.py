@@ -43,7 +43,7 @@ from tests.support.records import TICK, exchange, record
 from tests.support.topics import Feed, drop_records, make_topics
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration]
 
 TICKS = 240
 NAME = re.compile(r"year=\d{4}/month=\d{1,2}/day=\d{1,2}/part-[0-9a-f]{8}-\d+-\d+-\d+\.snappy\.parquet")
@@ -134,7 +134,7 @@ def test_invalid_records_become_dead_letters_and_the_stream_continues(rig: Rig) 
 def test_the_probe_reports_the_state(rig: Rig) -> None:
     rig.feed.tick(TICK + TICKS * 1000)
     caught_up(rig.settings)
-    probe = eventually(lambda: (seen := rig.host.probe()).metrics["lag_records"] == 0 and seen, 20)
+    probe = eventually(lambda: (seen := rig.host.probe()).metrics["lag_records"] == 0 and seen)
     assert probe
     assert probe.running
     assert probe.healthy
@@ -181,7 +181,7 @@ def test_a_restart_continues_and_removes_leftovers(rig: Rig) -> None:
 def test_the_end_of_the_drivers_jvm_ends_the_job_and_the_next_continues(rig: Rig) -> None:
     driver = jvm("org.apache.spark.deploy.SparkSubmit")
     driver.kill()
-    ended = eventually(lambda: not (seen := rig.host.probe()).running and seen, 10)
+    ended = eventually(lambda: not (seen := rig.host.probe()).running and seen)
     assert ended.message == f"Spark's driver (process {driver.pid}) has ended with code -9"
     for i in range(20):
         rig.feed.tick(TICK + (TICKS + 30 + i) * 1000)
@@ -209,7 +209,7 @@ def test_second_job_takes_over_and_the_first_refuses_to_continue(rig: Rig) -> No
     intruder = TableLog(table_address(rig.settings.s3, "prices"), PRICES, rig.settings.s3.storage_options(), "intruder")
     intruder.open()
     rig.feed.tick(TICK + 900_000)
-    probe = eventually(lambda: not (seen := rig.host.probe()).healthy and seen, 30)
+    probe = eventually(lambda: not (seen := rig.host.probe()).healthy and seen)
     assert probe
     assert "another lake job (run intruder) has taken over" in probe.message
     # The refused job's files are uncommitted; after the next start they are removed and each row exists once.
@@ -242,7 +242,7 @@ def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
     before = rig.lake.prices(columns=["kafka_topic_id", "event_id"]).arrow()
     admin = admin_client(rig.settings.kafka)
     admin.delete_topics([rig.settings.kafka.stream_topic])[rig.settings.kafka.stream_topic].result(30)
-    eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
+    eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=5).topics)
     make_topics(rig.settings)
     feed = Feed(rig.settings, "after")
     for i in range(30):
@@ -271,5 +271,5 @@ def test_offsets_that_kafka_dropped_stop_the_job_with_the_range(rig: Rig) -> Non
 
 def test_stop_ends_the_executors_workers_and_the_scratch(rig: Rig) -> None:
     rig.host.stop()
-    eventually(lambda: not marked_processes(LAKE_RUN_VARIABLE, lake_id(rig.settings), "any"), 15)
+    eventually(lambda: not marked_processes(LAKE_RUN_VARIABLE, lake_id(rig.settings), "any"))
     assert list((rig.settings.home / "lake-scratch").glob("*")) == []

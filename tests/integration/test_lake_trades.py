@@ -24,7 +24,7 @@ from tests.support.records import TICK
 from tests.support.topics import Feed
 from tests.support.trades import change, trade, trade_values
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 TRADES = range(1, 4001)
 

@@ -70,7 +70,7 @@ def test_a_holder_that_renews_no_more_is_overtaken_when_its_time_is_up(store: Se
             return False
         return True
 
-    eventually(taken, 10, every_s=0.5)
+    eventually(taken, every_s=0.5)
     mine.release()
 
 
@@ -84,7 +84,7 @@ def test_a_holder_keeps_it_past_its_time_by_renewing(store: Settings) -> None:
             seen = S3ConditionalObject(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json").read()
             return seen is not None and Holder.from_json(seen.content).since < until < Holder.from_json(seen.content).until
 
-        eventually(renewed_past, 10, every_s=0.2)
+        eventually(renewed_past, every_s=0.2)
         assert lease.lost == ""
 
 

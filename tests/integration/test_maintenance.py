@@ -39,7 +39,7 @@ from tests.support.lake_tables import SCHEMAS, TOPIC, TableWriter, dead_rows, de
 from tests.support.measure import say
 from tests.support.waiting import eventually_async
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 DAY_MS = 86_400_000
 START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1000)
@@ -302,7 +302,7 @@ async def test_component_runs_rounds_in_a_child_and_so_does_the_operation(store:
         probe = await actor.probe()
         return probe if probe.metrics["rounds_total"] else None
 
-    probe = await eventually_async(first_round, 60)
+    probe = await eventually_async(first_round, 120)
     assert probe is not None
     assert (probe.running, probe.metrics["files_before_total"], probe.metrics["files_after_total"]) == (True, 2, 1)
     await actor.stop()

@@ -23,7 +23,7 @@ from tests.support.otlp import Received, Receiver, otlp_receiver
 from tests.support.pipeline import CRYPTOVIZ, Demo, running_demo, secrets_of
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 PROVIDERS = ("coingecko", "coinmarketcap")
 CANARY = "canary-tracing-41"
 
@@ -70,7 +70,7 @@ def newest_tick(demo: Demo) -> int:
         return len(exchanges) == len(ok) == len(PROVIDERS) and [set(one["fetch_ids"].split(",")) for one in closed] == [ok]
 
     before = max(ticks(), default=0)
-    return eventually(lambda: max((tick for tick in ticks() if tick > before and full(tick)), default=0), 60.0)
+    return eventually(lambda: max((tick for tick in ticks() if tick > before and full(tick)), default=0), 120)
 
 
 def test_a_tick_is_followed_by_its_id_through_all_logs(demo: Demo) -> None:
@@ -92,7 +92,7 @@ def test_a_tick_is_followed_by_its_id_through_all_logs(demo: Demo) -> None:
     assert len(places) == 17
     assert {record.fetch_id for record in places.values()} <= fetch_ids
     # The offsets of the tick's records are in its batches. A second one, logged later, follows one that was planned between the partitions' ends.
-    eventually(lambda: not places.keys() - places_in_batches(demo, tick), 30.0)
+    eventually(lambda: not places.keys() - places_in_batches(demo, tick))
 
 
 def places_in_batches(demo: Demo, tick: int) -> set[tuple[int, int]]:
@@ -132,7 +132,7 @@ def spans_of(receiver: Receiver, tick: int) -> list[Received]:
         assert {str(one.attributes["cryptoviz.provider"]) for one in found if one.name == "GET"} == set(PROVIDERS)
         return found
 
-    return eventually(arrived, 60.0)
+    return eventually(arrived, 120)
 
 
 def test_a_tick_is_one_trace_from_the_request_to_the_commit(demo: Demo, receiver: Receiver) -> None:
@@ -191,7 +191,7 @@ def test_a_receiver_that_fails_changes_nothing(demo: Demo, receiver: Receiver, h
     receiver.released.clear()
     try:
         for component, before in failures.items():
-            eventually(lambda: len(of_event(demo, component, "spans_not_sent")) > before, 60.0)  # noqa: B023 (called before the next round)
+            eventually(lambda: len(of_event(demo, component, "spans_not_sent")) > before, 120)  # noqa: B023 (called before the next round)
         for _ in range(3):
             tick = newest_tick(demo)
             assert len([one for one in demo.stream().values() if one.tick_ts == tick]) == 17
@@ -215,7 +215,7 @@ def test_the_ui_of_spark_shows_the_input_rate(demo: Demo) -> None:
         return rates[0]
 
     # 17 prices, two exchanges and an audit record each 2 s.
-    assert eventually(lambda: 3 < rate() < 30, 60.0)
+    assert eventually(lambda: 3 < rate() < 30, 120)
 
 
 def actors_of(listed: Iterable[dict[str, Any]]) -> dict[str, tuple[str, str]]:

@@ -31,7 +31,7 @@ from tests.support.lake_tables import object_names
 from tests.support.records import TICK
 from tests.support.stored_lake import StoredLake
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lake.md").read_text(encoding="utf-8")
 TICKS = 40

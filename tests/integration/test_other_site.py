@@ -13,7 +13,7 @@ import redis
 from tests.support.intruder import answer_of, http_answer
 from tests.support.pipeline import Demo, secrets_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration]
 
 _FOREIGN = {"Origin": "https://evil.example", "Referer": "https://evil.example/", "Sec-Fetch-Site": "cross-site"}
 

@@ -38,7 +38,7 @@ from tests.support.pipeline import Demo, secrets_of
 from tests.support.processes import line_of
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def listening(demo: Demo) -> list[Listener]:
         assert set(GUARDS) <= {kind_of(each, demo.settings) for each in found}
         return found
 
-    return eventually(all_there, 60, 0.5)
+    return eventually(all_there, 120, 0.5)
 
 
 def of_kind(listening: list[Listener], settings: Settings, kind: str) -> list[Listener]:

@@ -52,7 +52,6 @@ def test_object_store_and_redis_keep_their_data_below_a_home_of_any_name(tmp_pat
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_a_whole_demo_commits_rows_in_a_home_and_with_a_cache_of_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also Ray, Spark with its checkpoint, the jars' class path and the dashboard."""
     cache = tmp_path / "José's, 100% #cache"

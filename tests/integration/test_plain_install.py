@@ -22,7 +22,7 @@ from tests.support.control_server import serving_settings
 from tests.support.engines import object_store
 from tests.support.stored_lake import StoredLake
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration]
 
 ROOT = Path(__file__).parents[2]
 TICKS = 3

@@ -77,7 +77,7 @@ async def test_a_prepared_actor_is_the_one_that_is_started(runtime: RayRuntime) 
     async def prepared() -> bool:
         return (await runtime.probe(one)).metrics == {"prepared": 1.0}
 
-    await eventually_async(prepared, 30)
+    await eventually_async(prepared)
     before = await runtime.probe(one)
     assert not before.running
     await runtime.start(one)
@@ -154,7 +154,7 @@ async def test_a_killed_process_is_noticed_and_started_again(runtime: RayRuntime
         except ComponentLost:
             return True
 
-    await eventually_async(noticed, 10)
+    await eventually_async(noticed)
     await runtime.start(one)
     after = await runtime.probe(one)
     assert after.running
@@ -205,7 +205,7 @@ async def test_supervised_components_are_lost_and_started_again_together(runtime
             return True
 
     for each in both:
-        await eventually_async(partial(lost, each), 10)
+        await eventually_async(partial(lost, each))
     await asyncio.gather(*map(runtime.start, both))
     after = {(await runtime.probe(each)).pid for each in both}
     assert len(after) == 1

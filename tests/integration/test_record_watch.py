@@ -42,7 +42,7 @@ class Waiting:
         self.position = {(topic, partition): end for partition, end in ends_of(settings, topic).items()}
         self.thread = threading.Thread(target=self.watch.wait, args=(self.position,), daemon=True)
         self.thread.start()
-        eventually(lambda: self.watch.waiting, 10)
+        eventually(lambda: self.watch.waiting)
 
     def goes_on(self) -> bool:
         self.thread.join(QUIET_S)

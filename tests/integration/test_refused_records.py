@@ -84,7 +84,7 @@ def test_an_exchange_that_is_refused_is_recorded_with_less_of_its_body(topics: S
     body = "0123456789" * 2_000  # 20 000, then 10 000, then 5 000 characters
     sink(exchange(T0, fetch_id="large", body=body))
     sink(exchange(T0 + 1000, fetch_id="small"))
-    eventually(lambda: publisher.stats.transactions_total == 4, 60)
+    eventually(lambda: publisher.stats.transactions_total == 4, 120)
     assert publisher.close(60)
     found = [RawExchange(**orjson.loads(value)) for value in read_all(topics, topics.kafka.raw_topic)]
     assert sorted((one.fetch_id, len(one.body or ""), is_cut(one.error)) for one in found) == [("large", 5_000, True), ("small", 45, False)]

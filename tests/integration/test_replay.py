@@ -24,7 +24,7 @@ from tests.support.replay import RowsOfTopics, replayed
 from tests.support.topics import read_all
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 SIX = ("coinbase", "coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika")
 """Coinbase first: its many calls a tick are the hardest to do again."""
 FAULTS: list[tuple[str, str, dict[str, Any]]] = [

@@ -40,7 +40,7 @@ from tests.support.processes import kill_all, processes_of
 from tests.support.shell import SHELL_VALUE, Recorder, hostile_shell, recording
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.alone]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800), pytest.mark.alone]
 
 KEYED = ("coingecko", "coinmarketcap", "coinpaprika")
 CANARIES = {

@@ -28,7 +28,7 @@ from tests.support.lake_readers import READERS
 from tests.support.lake_tables import TableWriter, object_names, price_rows, trade_rows
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 US = 1_000_000
 DAY_US = 86_400 * US
@@ -59,7 +59,7 @@ def a_round(settings: Settings, now: datetime = NOON) -> dict[str, float]:
 
 def newest(lake: Lake, writer: TableWriter) -> None:
     """A read of the log is cached for a quarter of a second."""
-    eventually(lambda: lake.query("SELECT count(*) AS n FROM trades").arrow().column("n")[0].as_py() == writer.rows, 5)
+    eventually(lambda: lake.query("SELECT count(*) AS n FROM trades").arrow().column("n")[0].as_py() == writer.rows)
 
 
 def same(found: list[dict[str, Any]], trades: Sequence[Trade], interval: str) -> None:

@@ -20,7 +20,7 @@ from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.settings import Settings, dump_settings_file
 from tests.support.clock import T0
 from tests.support.records import exchange
-from tests.support.topics import make_topics
+from tests.support.topics import all_ended, make_topics
 from tests.support.transports import collector, events, expected, raw, scraper, tick
 from tests.support.waiting import eventually
 
@@ -105,7 +105,7 @@ def test_a_topic_made_again_has_no_progress(topics: Settings) -> None:
     first.publish(tick(9))
     admin = admin_client(topics.kafka)
     admin.delete_topics([topics.kafka.stream_topic])[topics.kafka.stream_topic].result(30)
-    eventually(lambda: topics.kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
+    eventually(lambda: topics.kafka.stream_topic not in admin.list_topics(timeout=5).topics)
     make_topics(topics)
     second = collector(topics)
     assert second.connect() is None
@@ -125,7 +125,7 @@ def test_a_topic_made_again_under_a_producer_is_the_one_that_its_progress_names(
     assert before.position == tick(8).tick_ts
     admin = admin_client(kafka)
     admin.delete_topics([kafka.stream_topic])[kafka.stream_topic].result(30)
-    eventually(lambda: kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
+    eventually(lambda: kafka.stream_topic not in admin.list_topics(timeout=5).topics)
     TopicAdmin(kafka).ensure_topics({})
 
     def published() -> bool:
@@ -138,7 +138,7 @@ def test_a_topic_made_again_under_a_producer_is_the_one_that_its_progress_names(
             return False
         return True
 
-    eventually(published, 30)
+    eventually(published)
     after = progress_of(kafka, name, kafka.stream_topic)
     assert after is not None
     assert after.position == tick(9).tick_ts
@@ -282,5 +282,6 @@ def test_readers_wait_for_a_killed_producer_no_longer_than_its_time_and_a_second
     other.connect()
     other.publish(tick(1))
     # 5 s, a second until the broker checks, and time for a busy machine; not Kafka's default of a minute.
-    eventually(lambda: events(topics) == expected(1), 45)
+    eventually(lambda: all_ended(topics, topics.kafka.stream_topic), 45)
+    assert events(topics) == expected(1)
     assert topics.kafka.transaction_timeout_ms == 5_000

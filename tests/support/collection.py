@@ -79,7 +79,7 @@ class Collection:
         values = await asyncio.to_thread(read_all, self.settings, self.settings.kafka.raw_topic)
         return [orjson.loads(value) for value in values]
 
-    async def published(self, more: int, timeout_s: float = 30.0) -> None:
+    async def published(self, more: int, timeout_s: float = 120.0) -> None:
         """Wait for this number of further acknowledged ticks that began after this call: ticks of a queue do not count."""
         begun, goal = now_ms(), await self.metric("ticks_published_total") + more
         newest = begun + (more - 1) * self.settings.collect.tick_s * 1000
@@ -129,5 +129,5 @@ def settings_for(
     return settings
 
 
-async def until(check: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
+async def until(check: Callable[[], Awaitable[bool]], timeout_s: float = 120.0) -> None:
     await eventually_async(check, timeout_s)

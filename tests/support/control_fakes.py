@@ -137,7 +137,7 @@ class Bench:
     async def until(self, **wanted: ComponentState) -> None:
         """Wait until the named components (`reader` is reader/one) are in these states."""
         names = {("reader/one" if name == "reader" else name): state for name, state in wanted.items()}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             version = -1
             while not all(self.states().get(name) is state for name, state in names.items()):
                 version = (await self.reconciler.changed_since(version)).version

@@ -120,12 +120,13 @@ def serving_settings(settings: Settings, table: ComponentTable, interval_ms: int
 
     thread = threading.Thread(target=run, name="serving")
     thread.start()
-    ready.wait(20)
+    ready.wait(120)
     try:
-        if not started:
+        if errors:
             raise errors[0]
+        assert started, "the server does not start"
         yield started[0]
     finally:
         if started:
             started[0].loop.call_soon_threadsafe(end[0].set)
-        thread.join(20)
+        thread.join(120)

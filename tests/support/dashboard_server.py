@@ -84,10 +84,10 @@ def serving(app_context: AppContext, **options: Any) -> Iterator[str]:
 
     thread = threading.Thread(target=run, name="served", daemon=True)
     thread.start()
-    assert ready.wait(60)
+    assert ready.wait(120)
     yield f"http://127.0.0.1:{app_context.settings.dashboard.port}/"
     running["loop"].add_callback(running["loop"].stop)
-    thread.join(10)
+    thread.join(60)
 
 
 def exchange(port: int, request: str | bytes) -> tuple[int, dict[str, str], bytes]:

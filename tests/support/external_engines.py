@@ -94,7 +94,7 @@ def start(process: ChildProcess, address: tuple[str, int]) -> None:
             return False
         return True
 
-    eventually(accepts, 60, 0.1)
+    eventually(accepts, 120, 0.1)
 
 
 @dataclass
@@ -120,7 +120,7 @@ class ExternalServer:
 
     def start(self) -> None:
         start(self.process, address_of(self.settings, self.name))
-        eventually(lambda: self.engine.probe().healthy, 60, 0.2)
+        eventually(lambda: self.engine.probe().healthy, 120, 0.2)
         self.engine.start()
 
     def stop(self, grace_s: float = 10.0) -> None:

@@ -19,7 +19,9 @@ import pytest
 T = TypeVar("T")
 
 NOBODY = 65534
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 60.0
+_SILENCE_S = 5.0
+"""For servers of other protocols, which may wait for more of a message that they do not understand."""
 
 
 def as_another_user(work: Callable[[], T]) -> T:
@@ -57,16 +59,19 @@ def _outcome(work: Callable[[], T]) -> tuple[T | None, str | None]:
         return None, repr(error)
 
 
-def answer_of(address: tuple[str, int], message: bytes, until: Callable[[bytes], bool] = lambda _: False) -> bytes:
-    """A server's response to one message, until it closes, is silent, or `until` is satisfied."""
-    return exchange(address, message, until)[0]
+def answer_of(address: tuple[str, int], message: bytes, until: Callable[[bytes], bool] = lambda _: False, silence_s: float = _TIMEOUT_S) -> bytes:
+    """A server's response to one message, until it closes, is silent for so long, or `until` is satisfied."""
+    return exchange(address, message, until, silence_s)[0]
 
 
-def exchange(address: tuple[str, int], message: bytes, until: Callable[[bytes], bool] = lambda _: False) -> tuple[bytes, bool]:
+def exchange(
+    address: tuple[str, int], message: bytes, until: Callable[[bytes], bool] = lambda _: False, silence_s: float = _TIMEOUT_S
+) -> tuple[bytes, bool]:
     """As `answer_of`, and whether the server closed the connection."""
     received = b""
     try:
         with socket.create_connection(address, timeout=_TIMEOUT_S) as connection:
+            connection.settimeout(silence_s)
             connection.sendall(message)
             while not until(received):
                 chunk = connection.recv(65536)
@@ -108,19 +113,19 @@ def grpc_answer(address: tuple[str, int], method: str, message: bytes = b"") -> 
 
 def py4j_static_call(address: tuple[str, int]) -> bytes:
     """Java's `System.getProperty("user.home")` through a Py4J gateway: `!ys<home>` on success."""
-    return answer_of(address, b"c\nz:java.lang.System\ngetProperty\nsuser.home\ne\n", lambda received: b"\n" in received)
+    return answer_of(address, b"c\nz:java.lang.System\ngetProperty\nsuser.home\ne\n", lambda received: b"\n" in received, _SILENCE_S)
 
 
 def py4j_callback(address: tuple[str, int]) -> bytes:
     """A method of the first Python object that Java may call back: `!y...` on success."""
-    return answer_of(address, b"c\np0\ntoString\ne\n", lambda received: b"\n" in received)
+    return answer_of(address, b"c\np0\ntoString\ne\n", lambda received: b"\n" in received, _SILENCE_S)
 
 
 def spark_rpc(address: tuple[str, int]) -> tuple[bytes, bool]:
     """A request of Spark's transport without authentication: the reply, and whether the server closed the connection."""
     body = b"\x00" * 16
     frame = struct.pack(">qbqi", 8 + 1 + 8 + 4 + len(body), 3, 7, len(body)) + body
-    return exchange(address, frame)
+    return exchange(address, frame, silence_s=3 * _SILENCE_S)  # a reason may come before the end
 
 
 def kafka_metadata() -> bytes:
@@ -132,7 +137,7 @@ def kafka_metadata() -> bytes:
 def python_worker(address: tuple[str, int]) -> bytes:
     """A wrong secret sent to Spark's Python worker daemon: `ok` if it is accepted."""
     secret = b"wrong"
-    return answer_of(address, struct.pack(">i", len(secret)) + secret)
+    return answer_of(address, struct.pack(">i", len(secret)) + secret, silence_s=_SILENCE_S)
 
 
 def readable(folder: Path) -> list[str]:

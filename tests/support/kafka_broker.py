@@ -224,9 +224,9 @@ class Run:
             thread.start()
         self._gates[0].release()
         for _ in self._threads:
-            assert self._done.acquire(timeout=30), "a process did not end"
+            assert self._done.acquire(timeout=120), "a process did not end"
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
     def _body(self, number: int, process: Callable[[Callable[..., Any]], None]) -> None:
         self._gates[number].acquire()

@@ -32,16 +32,16 @@ class LakeHost:
     def start(self) -> float:
         """Start the job; returns the duration in seconds."""
         begun = time.monotonic()
-        self.ray.get(self.actor.start.remote(), timeout=120)
+        self.ray.get(self.actor.start.remote(), timeout=240)
         return time.monotonic() - begun
 
     def stop(self) -> None:
         """End the job; the actor stays."""
-        self.ray.get(self.actor.stop.remote(), timeout=90)
+        self.ray.get(self.actor.stop.remote(), timeout=180)
 
     def probe(self) -> Any:
         """Probe the actor like the controller."""
-        return self.ray.get(self.actor.probe.remote(), timeout=10)
+        return self.ray.get(self.actor.probe.remote(), timeout=60)
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def host_lake(ray: Any, settings: Settings, name: str = "lake", kind: type[LakeA
     return LakeHost(actor, ray)
 
 
-def caught_up(settings: Settings, timeout_s: float = 60.0, topic: str = "") -> Report:
+def caught_up(settings: Settings, timeout_s: float = 120.0, topic: str = "") -> Report:
     """The verifier's report once the lake has all records of Kafka. `topic`: which has some; by default that of prices."""
 
     def check() -> Report | None:
@@ -83,22 +83,22 @@ class LakeApart:
 
     def start(self) -> float:
         """Start the job; returns the duration in seconds."""
-        return self.child.submit(_start).result(180)
+        return self.child.submit(_start).result(300)
 
     def stop(self) -> None:
         """End the job; the actor stays."""
-        self.child.submit(_stop).result(90)
+        self.child.submit(_stop).result(240)
 
     def probe(self) -> Any:
         """Probe the actor like the controller."""
-        return self.child.submit(_probe).result(30)
+        return self.child.submit(_probe).result(90)
 
 
 @contextlib.contextmanager
 def lake_apart(cluster: Any, settings: Settings, name: str) -> Iterator[LakeApart]:
     """A host in the same cluster, not started."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as child:
-        child.submit(_host, cluster.get_runtime_context().gcs_address, settings, name).result(120)
+        child.submit(_host, cluster.get_runtime_context().gcs_address, settings, name).result(240)
         yield LakeApart(child)
 
 

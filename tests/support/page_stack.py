@@ -75,19 +75,19 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.kafka.stream_topic
         self._producer = kafka_producer(settings.kafka, {"transactional.id": f"browser-{secrets.token_hex(4)}", "linger.ms": 0})
-        self._producer.init_transactions(30)
-        self._redis = redis.Redis.from_url(**settings.redis.connection(5))
+        self._producer.init_transactions(60)
+        self._redis = redis.Redis.from_url(**settings.redis.connection(60))
 
     def tick(self, records: Sequence[UnifiedRecord], *, commit: bool = True) -> None:
         """One transaction; with `commit=False` it is aborted, so that readers must not see it."""
         self._producer.begin_transaction()
         for one in records:
             self._producer.produce(self._topic, key=one.asset_id, value=one.to_json(), timestamp=one.tick_ts)
-        self._producer.flush(10)
+        self._producer.flush(60)
         if not commit:
-            self._producer.abort_transaction(10)
+            self._producer.abort_transaction(60)
             return
-        self._producer.commit_transaction(10)
+        self._producer.commit_transaction(60)
         self._redis.hset("cryptoviz:latest", mapping={one.asset_id: one.to_json() for one in records})
 
     def garbage(self, values: Iterable[bytes]) -> None:
@@ -95,7 +95,7 @@ class Publisher:
         self._producer.begin_transaction()
         for value in values:
             self._producer.produce(self._topic, key="garbage", value=value)
-        self._producer.commit_transaction(10)
+        self._producer.commit_transaction(60)
 
 
 class Stack:
@@ -174,7 +174,7 @@ class DashboardProcess:
     def _alive(self) -> bool:
         assert self.process.running, self.log()
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=10) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False

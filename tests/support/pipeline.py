@@ -71,9 +71,9 @@ class Demo:
 
     def control(self) -> ControlClient:
         """A new client; close it."""
-        return ControlClient.from_settings(self.settings)
+        return ControlClient.from_settings(self.settings, timeout_s=60)
 
-    def cli(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
         """Run `cryptoviz` as a command."""
         return subprocess.run([CRYPTOVIZ, *arguments], env=self.env, capture_output=True, text=True, timeout=timeout_s, check=False)
 
@@ -82,7 +82,7 @@ class Demo:
         with self.control() as client:
             return {component.name: str(component.state) for component in client.list().components}
 
-    def await_states(self, timeout_s: float = 60.0, **wanted: str) -> None:
+    def await_states(self, timeout_s: float = 120.0, **wanted: str) -> None:
         """Wait until the named components (`lake="RUNNING"`, `scraper__coingecko="STOPPED"`) are in these states."""
         expected = {name.replace("__", "/"): state for name, state in wanted.items()}
 
@@ -112,18 +112,18 @@ class Demo:
     @contextmanager
     def fault(self, **spec: Any) -> Iterator[None]:
         """Inject a fault into the market within the context."""
-        httpx.post(f"{self.market}/_market/faults", json=spec, timeout=5).raise_for_status()
+        httpx.post(f"{self.market}/_market/faults", json=spec, timeout=60).raise_for_status()
         try:
             yield
         finally:
-            httpx.delete(f"{self.market}/_market/faults", timeout=5).raise_for_status()
+            httpx.delete(f"{self.market}/_market/faults", timeout=60).raise_for_status()
 
     def request_log(self) -> list[dict[str, Any]]:
         """The market's request log."""
         entries: list[dict[str, Any]] = []
         since = 0
         while True:
-            page = httpx.get(f"{self.market}/_market/ledger", params={"since": since, "limit": 1000}, timeout=10).json()
+            page = httpx.get(f"{self.market}/_market/ledger", params={"since": since, "limit": 1000}, timeout=60).json()
             entries += page["entries"]
             if not page["entries"]:
                 return entries
@@ -210,7 +210,7 @@ def detached_demo(home: Path, env: dict[str, str], prefix: Sequence[str] = ()) -
         assert {"Dashboard", "gRPC control"} <= set(json.loads(started.stdout)["addresses"])
         yield Demo(load_settings_file(home / "run" / "settings.json"), env)
     finally:
-        subprocess.run([CRYPTOVIZ, "down", "--demo"], env=env, capture_output=True, timeout=120, check=False)
+        subprocess.run([CRYPTOVIZ, "down", "--demo"], env=env, capture_output=True, timeout=300, check=False)
         assert kill_all(home) == []
 
 

@@ -34,5 +34,5 @@ class ProxyProcess(Generic[T]):
         return self._answer()
 
     def _answer(self) -> T:
-        assert self._pipe.poll(30), "the proxy does not answer"
+        assert self._pipe.poll(120), "the proxy does not answer"
         return self._pipe.recv()  # type: ignore[no-any-return]

@@ -62,7 +62,7 @@ def start_cluster(settings: Settings) -> None:
     """The cluster of a pipeline, from a separate process, like `cryptoviz up --detach`: it outlives that process."""
     dump_settings_file(settings, settings_file(settings))
     code = "import cryptoviz.cli.cluster as c, cryptoviz.settings as s; c.start_ray(s.settings_from_environment())"
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {SETTINGS_FILE_VARIABLE: str(settings_file(settings))}, timeout=120, check=True)
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {SETTINGS_FILE_VARIABLE: str(settings_file(settings))}, timeout=300, check=True)
 
 
 def launch_controller(settings: Settings) -> None:
@@ -87,7 +87,7 @@ def ray_node(ray: Any, address: str, num_cpus: int, labels: str = "") -> Iterato
             break
     try:
         assert node.poll() is None, (temp / "start.log").read_text()
-        eventually(lambda: any(one["NodeManagerAddress"] == address and one["Alive"] for one in ray.nodes()), 30)
+        eventually(lambda: any(one["NodeManagerAddress"] == address and one["Alive"] for one in ray.nodes()))
         yield lambda: _kill(node)
     finally:
         _end(node)
@@ -99,7 +99,7 @@ def _kill(node: subprocess.Popen[bytes]) -> None:
     for process in [psutil.Process(node.pid), *family]:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    node.wait(10)
+    node.wait(60)
     psutil.wait_procs(family, timeout=5)
 
 
@@ -123,5 +123,5 @@ def _end(head: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     head.kill()
-    head.wait(10)
+    head.wait(60)
     psutil.wait_procs(family, timeout=5)

@@ -34,7 +34,7 @@ def stream_settings(base: Settings, home: Path, market: ReplayMarket, venues: It
     kafka = base.kafka.access() | {name: f"{name}-{run}" for name in names}
     settings = load_settings(home=home, kafka=kafka, redis={"url": base.redis.url}, **venue_sections(market, venues, **streams))
     TopicAdmin(settings.kafka, settings.stream_topics).ensure_topics({})
-    eventually(lambda: _answer(settings), 20)
+    eventually(lambda: _answer(settings))
     return settings
 
 
@@ -70,7 +70,7 @@ class StreamRig:
 
     async def fault(self, venue: str, kind: str, every: int = 1, **parameters: Any) -> None:
         """Make the market misbehave; `every`: at each such trade only."""
-        body = {"provider": venue, "kind": kind, "parameters": parameters, "duration_s": 60} | ({"every": every} if every > 1 else {})
+        body = {"provider": venue, "kind": kind, "parameters": parameters, "duration_s": 600} | ({"every": every} if every > 1 else {})
         response = await self.http.post("/_market/faults", json=body)
         assert response.status_code == 201, response.text
 
@@ -113,5 +113,5 @@ class StreamRig:
 
 @contextlib.asynccontextmanager
 async def stream_rig(base: Settings, home: Path, venues: Iterable[str], **streams: Any) -> AsyncIterator[StreamRig]:
-    async with ReplayMarket(MarketConfig(trades_per_s=20.0)) as market, httpx.AsyncClient(base_url=market.url, timeout=20) as http:
+    async with ReplayMarket(MarketConfig(trades_per_s=20.0)) as market, httpx.AsyncClient(base_url=market.url, timeout=60) as http:
         yield StreamRig(stream_settings(base, home, market, venues, **streams), market, http)

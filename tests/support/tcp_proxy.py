@@ -51,7 +51,7 @@ def _run(pipe: Connection, host: str, port: int, target_port: int) -> None:
     threading.Thread(target=loop.run_forever, daemon=True).start()
 
     def call(work: Coroutine[Any, Any, set[str]]) -> set[str]:
-        return asyncio.run_coroutine_threadsafe(work, loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
     pipe.send(call(proxy.listen()))
     while (cut := pipe.recv()) is not None:

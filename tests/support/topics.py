@@ -28,7 +28,7 @@ class Feed:
     def __init__(self, settings: Settings, name: str = "lake-test") -> None:
         self._kafka = settings.kafka
         self._producer = kafka_producer(self._kafka, {"transactional.id": name, "linger.ms": 1})
-        self._producer.init_transactions(30)
+        self._producer.init_transactions(60)
         self.rows = 0
         self.exchanges = 0
         self.acknowledged: Counter[str] = Counter()
@@ -48,26 +48,26 @@ class Feed:
         for topic, messages in ((self._kafka.stream_topic, stream), (self._kafka.raw_topic, raw)):
             for key, value in messages:
                 self._producer.produce(topic, value, key=key)
-        self._producer.commit_transaction(30)
+        self._producer.commit_transaction(60)
 
     def abort(self, stream: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Aborted records, which readers of committed records must not see."""
         self._producer.begin_transaction()
         for key, value in stream:
             self._producer.produce(self._kafka.stream_topic, value, key=key)
-        self._producer.flush(30)
-        self._producer.abort_transaction(30)
+        self._producer.flush(60)
+        self._producer.abort_transaction(60)
 
 
-def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[bytes]:
+def read_all(settings: Settings, topic: str, timeout_s: float = 60.0) -> list[bytes]:
     """All committed values of a topic by partition and offset, independently of the code under test.
 
     The markers of a transaction reach its partitions a moment after its end is answered, and hide its records until then: waits for them first.
     """
-    eventually(lambda: _all_ended(settings, topic), timeout_s)
+    eventually(lambda: all_ended(settings, topic), timeout_s)
     consumer = kafka_consumer(settings.kafka, {"group.id": uuid.uuid4().hex, "enable.partition.eof": True})
     try:
-        left = set(consumer.list_topics(topic, 10.0).topics[topic].partitions)
+        left = set(consumer.list_topics(topic, 30.0).topics[topic].partitions)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
         values: list[tuple[int, int, bytes]] = []
         deadline = time.monotonic() + timeout_s
@@ -85,7 +85,7 @@ def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[by
         consumer.close()
 
 
-def _all_ended(settings: Settings, topic: str) -> bool:
+def all_ended(settings: Settings, topic: str) -> bool:
     """Whether the topic has no open transaction: both kinds of readers see the same ends. Not while the broker refuses to tell, as after a pause."""
     with contextlib.suppress(KafkaException):
         return ends_of(settings, topic) == ends_of(settings, topic, IsolationLevel.READ_UNCOMMITTED)
@@ -101,16 +101,16 @@ def make_topics(settings: Settings) -> None:
             return all(ends_of(settings, topic) for topic in (settings.kafka.stream_topic, settings.kafka.raw_topic))
         return False
 
-    eventually(answer, 20)
+    eventually(answer)
 
 
 def ends_of(settings: Settings, topic: str, level: IsolationLevel = IsolationLevel.READ_COMMITTED) -> dict[int, int]:
     """End offset of each partition."""
     admin = admin_client(settings.kafka)
-    partitions = admin.list_topics(topic, 10.0).topics[topic].partitions
+    partitions = admin.list_topics(topic, 30.0).topics[topic].partitions
     asked = {TopicPartition(topic, each): OffsetSpec.latest() for each in partitions}
-    found = admin.list_offsets(asked, isolation_level=level, request_timeout=10.0)
-    return {key.partition: int(future.result(10.0).offset) for key, future in found.items()}
+    found = admin.list_offsets(asked, isolation_level=level, request_timeout=30.0)
+    return {key.partition: int(future.result(30.0).offset) for key, future in found.items()}
 
 
 def drop_records(settings: Settings) -> None:
@@ -119,4 +119,4 @@ def drop_records(settings: Settings) -> None:
     ends = [TopicPartition(topic, partition, end) for partition, end in ends_of(settings, topic, IsolationLevel.READ_UNCOMMITTED).items()]
     admin = admin_client(settings.kafka)  # a client that is not referenced any more does not answer
     for future in admin.delete_records(ends).values():
-        future.result(10)
+        future.result(60)

@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 def ready_kafka(home: Path) -> Iterator[Engines]:
     """Engines whose Kafka accepts transactions."""
     with kafka_and_redis(home) as found:
-        eventually(lambda: _is_ready(found.settings), 60)
+        eventually(lambda: _is_ready(found.settings), 120)
         yield found
 
 

@@ -12,8 +12,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(check: Callable[[], T | None], timeout_s: float = 10.0, every_s: float = 0.05) -> T:
-    """The first truthy result of `check`. At the timeout raises its last assertion error, or a plain AssertionError."""
+TIMEOUT_S = 60.0
+"""Costs nothing when a test passes, and suffices on a machine that other tests keep busy."""
+
+
+def eventually(check: Callable[[], T | None], timeout_s: float = TIMEOUT_S, every_s: float = 0.05) -> T:
+    """The first truthy result of `check`.
+
+    Raises the assertion error, or a plain AssertionError, of the first check that began after the timeout: this process may have been stopped since
+    the last one.
+    """
     deadline, pause = time.monotonic() + timeout_s, threading.Event()
     while True:
         with _raising_after(deadline):
@@ -23,7 +31,7 @@ def eventually(check: Callable[[], T | None], timeout_s: float = 10.0, every_s: 
         pause.wait(every_s)
 
 
-async def eventually_async(check: Callable[[], Awaitable[T]], timeout_s: float = 10.0, every_s: float = 0.05) -> T:
+async def eventually_async(check: Callable[[], Awaitable[T]], timeout_s: float = TIMEOUT_S, every_s: float = 0.05) -> T:
     """As `eventually`, for coroutines."""
     deadline, never = time.monotonic() + timeout_s, asyncio.Event()
     while True:
@@ -37,9 +45,10 @@ async def eventually_async(check: Callable[[], Awaitable[T]], timeout_s: float =
 
 @contextmanager
 def _raising_after(deadline: float) -> Iterator[None]:
-    """Suppresses assertion errors until the deadline (monotonic seconds)."""
+    """Suppresses assertion errors of what begins before the deadline (monotonic seconds)."""
+    last = time.monotonic() > deadline
     try:
         yield
     except AssertionError:
-        if time.monotonic() > deadline:
+        if last:
             raise

@@ -138,7 +138,7 @@ def test_the_watch_continues_over_a_restart_of_the_service(tmp_path: Path) -> No
         # The library in C logs refused connections, depending on timing.
         quiet = os.environ | {"GRPC_VERBOSITY": "NONE"}
         process = subprocess.Popen([*command, "--token-file", str(settings.token_file)], stdout=sink, stderr=subprocess.PIPE, env=quiet)
-        eventually(lambda: out.read_text().count("\n") == 1, 30)
+        eventually(lambda: out.read_text().count("\n") == 1)
     with serving_settings(settings, small_table(), 20):
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, b"")

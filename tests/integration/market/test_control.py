@@ -127,7 +127,7 @@ def test_a_killed_market_continues_its_numbering(tmp_path):
     for _ in range(2):
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             try:
-                eventually(answers, timeout_s=60)
+                eventually(answers, timeout_s=120)
                 last.append(answers())
             finally:
                 process.send_signal(signal.SIGKILL)

@@ -141,7 +141,7 @@ async def test_the_newest_state_is_shared_once_redis_is_back(monkeypatch: pytest
     async def both_shared() -> bool:
         return len(redis.values) == 2
 
-    await eventually_async(both_shared, 10)
+    await eventually_async(both_shared)
     assert (redis.state("breaker"), redis.state("hold")) == (at(2, of="reset"), at(1, of="hold"))
     await states.aclose()
 

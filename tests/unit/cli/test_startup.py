@@ -82,7 +82,7 @@ def test_down_during_the_start_is_named_as_the_reason(tmp_path: Path, monkeypatc
     monkeypatch.setattr(cluster_module, "_ray_command", lambda *_: ["sleep", "300"])
     with held_home(load_settings("demo"), "cryptoviz demo") as lock, Leash(lock) as leash, ThreadPoolExecutor() as pool:
         start = pool.submit(_start, load_settings("demo"), terminal(file=io.StringIO()), Stop(), leash, "", detach=False)
-        eventually(lambda: start.done() or read_record(home) is not None, 30)
+        eventually(lambda: start.done() or read_record(home) is not None)
         command = [sys.executable, "-m", "cryptoviz.cli.main", "down", "--demo"]
         down = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
         with pytest.raises(EngineUnavailable, match="stopped by `cryptoviz down` during the start"):

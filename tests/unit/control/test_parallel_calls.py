@@ -120,7 +120,7 @@ def test_each_of_a_thousand_calls_at_once_gets_its_status_and_the_server_keeps_i
         # Each kind was served, and not only refused for the number of calls.
         served = {asked for asked, code in ended if code != BUSY}
         assert served == {asked for asked in KINDS if asked.codes != {BUSY}}
-        eventually(lambda: server.process.num_fds() <= descriptors, 30)
+        eventually(lambda: server.process.num_fds() <= descriptors)
         sizes.append(server.process.memory_info().rss)
         with ControlClient(server.address, token=server.tokens["owner"], timeout_s=30) as client:
             assert len(client.list().components) == 4

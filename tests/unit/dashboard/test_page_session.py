@@ -50,9 +50,9 @@ def test_a_flood_of_actions_of_one_page_leaves_the_workers_to_others(app_context
     assert {type(error) for error in refused} == {QueueFull}
     other.in_background(lambda: -1, done.append, refused.append)
     go.set()
-    eventually(lambda: sorted(done) == [-1, *range(WAITING)], 30)
+    eventually(lambda: sorted(done) == [-1, *range(WAITING)])
     flooding.in_background(lambda: 7, done.append, refused.append)
-    eventually(lambda: 7 in done, 30)
+    eventually(lambda: 7 in done)
 
 
 def test_a_download_takes_no_worker_that_serves_clicks(app_context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_a_download_takes_no_worker_that_serves_clicks(app_context: AppContext, 
 
     monkeypatch.setattr(app_context.history, "download", download)
     HistoryPart(session, "bitcoin").download("csv")
-    eventually(lambda: len(ran) == 1, 30)
+    eventually(lambda: len(ran) == 1)
     assert not ran[0].startswith("actions")
 
 

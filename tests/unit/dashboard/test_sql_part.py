@@ -101,4 +101,4 @@ def test_a_result_that_cannot_be_shown_is_an_error_and_no_query_that_runs_for_ev
         part.refresh()
         return str(page.out.take()[0].get("lake.result", ""))
 
-    eventually(lambda: "The query failed" in said() or None, 10)
+    eventually(lambda: "The query failed" in said() or None)

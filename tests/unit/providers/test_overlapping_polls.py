@@ -38,7 +38,7 @@ class HeldServer:
         async def has_arrived() -> bool:
             return value in self._asked
 
-        await eventually_async(has_arrived, 20.0)
+        await eventually_async(has_arrived)
 
     def release(self, value: str, body: object, **more: object) -> None:
         self._asked[value].set_result(web.json_response(body, **more))  # type: ignore[arg-type]

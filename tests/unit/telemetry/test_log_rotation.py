@@ -104,7 +104,7 @@ def test_the_output_of_an_engine_is_bounded_while_it_runs(tmp_path: Path, monkey
     child = ChildProcess("engine", (sys.executable, "-u", "-c", "import sys\nwhile sys.stdin.read(0) == '': print('x' * 999)"), log)
     child.start()
     try:
-        eventually(lambda: child.running and earlier(log, 2).exists(), 20)
+        eventually(lambda: child.running and earlier(log, 2).exists())
         assert child.running
     finally:
         child.stop()

@@ -211,7 +211,7 @@ async def test_the_loop_publishes_received_results_at_the_deadline(running: tupl
         return any(transaction.tick_ts == tick for transaction in sink.transactions)
 
     core.submit(answer("coinmarketcap", PRICES, tick))
-    await eventually_async(published, 5.0)
+    await eventually_async(published)
     (transaction,) = [transaction for transaction in sink.transactions if transaction.tick_ts == tick]
     assert {UnifiedRecord.from_json(m.value).fallback_reason for m in transaction.messages} == {"timeout"}
 

@@ -63,7 +63,7 @@ async def test_schema_drift_degrades_and_unlisted_ids_are_reported(tmp_path: Pat
 
         try:
             expected = "LOSTUSDT (lost) is not in its list, MATICUSDT (polygon) is not traded: BREAK (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.binance)"
-            probe = await eventually_async(lambda: probed(expected, False), 45.0)
+            probe = await eventually_async(lambda: probed(expected, False))
             assert probe is not None
             assert (probe.healthy, probe.metrics["unlisted_ids"], probe.metrics["shape_lost_fields"]) == (True, 2.0, 0.0)
             status = await scraper.provider_status()
@@ -71,13 +71,13 @@ async def test_schema_drift_degrades_and_unlisted_ids_are_reported(tmp_path: Pat
             assert status.ids.checked_ms is not None
             assert [(one.asset_id, one.fault) for one in status.ids.problems] == [("lost", IdFault.NOT_LISTED), ("polygon", IdFault.NOT_TRADED)]
             market.faults.add({"provider": "binance", "kind": "shape_version", "parameters": {"shape": "mini"}}, market.clock.monotonic_s())
-            probe = await eventually_async(lambda: probed("shape changed: lost priceChangePercent", True), 15.0)
+            probe = await eventually_async(lambda: probed("shape changed: lost priceChangePercent", True))
             assert probe is not None
             # Rows are still complete: the drift is reported before a field is missing.
             assert probe.healthy
             assert len(collector.results[-1].observations) == 16
             market.faults.clear()
-            probe = await eventually_async(lambda: probed("LOSTUSDT", False), 15.0)
+            probe = await eventually_async(lambda: probed("LOSTUSDT", False))
             assert probe is not None
             assert "shape" not in probe.message
         finally:
@@ -104,7 +104,7 @@ async def test_a_provider_that_was_never_reached_is_not_delivered(tmp_path: Path
         return probe if "the breaker is open" in probe.message else None
 
     try:
-        probe = await eventually_async(with_an_open_breaker, 30.0)
+        probe = await eventually_async(with_an_open_breaker)
         assert probe is not None
         # No restart, and the reason is in the message.
         assert probe.healthy

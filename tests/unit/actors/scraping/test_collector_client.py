@@ -48,7 +48,7 @@ class Rig:
         async def done() -> bool:
             return (self.sender.delivered_total, self.sender.undelivered_total) == (delivered, undelivered)
 
-        await eventually_async(done, 5.0, 0.001)
+        await eventually_async(done, 60, 0.001)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ class Rig:
         async def asleep() -> float:
             return self.clock.slept[-1] if self.clock.slept and self.clock.slept[-1] > 0 else 0.0
 
-        return await eventually_async(asleep, 10.0)
+        return await eventually_async(asleep)
 
     async def began(self) -> bool:
         return bool(self.clock.slept)
@@ -100,7 +100,7 @@ async def test_it_asks_once_behind_the_first_good_poll_and_not_again_after_a_res
     async with ReplayMarket() as market:
         settings = settings_for(tmp_path, "coingecko", market.base_url("coingecko"))
         async with checking(settings, "coingecko") as rig:
-            assert await eventually_async(rig.began, 10.0)
+            assert await eventually_async(rig.began)
             assert asked(market) == []
             rig.check.polled()
             # A listing with problems is checked again sooner.
@@ -174,7 +174,7 @@ async def test_a_refused_listing_is_reported_and_holds_the_polls(tmp_path: Path,
             async def slept_again(before: int = before) -> bool:
                 return len(rig.clock.slept) > before
 
-            await eventually_async(slept_again, 10.0)
+            await eventually_async(slept_again)
             pauses.append(await rig.waits())
         # Failed calls count at some providers: the pauses double up to the look-up interval.
         assert pauses == [FIRST_RETRY_S * 2**n for n in range(6)] + [21_600.0] * 2

@@ -72,7 +72,7 @@ async def test_a_sample_is_in_the_next_transaction_and_no_trade(tmp_path: Path) 
     async def sampled() -> bool:
         return core.has_news
 
-    await eventually_async(sampled, 5, every_s=0.001)
+    await eventually_async(sampled, every_s=0.001)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert clock.slept[0] == 0.5

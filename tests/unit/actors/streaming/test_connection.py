@@ -107,7 +107,7 @@ async def until(seen: Seen, count: int) -> None:
     async def enough() -> bool:
         return len(seen.events) + len(seen.bad) >= count
 
-    await eventually_async(enough, 5, every_s=0.001)
+    await eventually_async(enough, every_s=0.001)
 
 
 async def test_it_asks_for_both_channels_and_is_ready_when_the_trades_are_acknowledged() -> None:
@@ -197,7 +197,7 @@ async def test_quotes_that_are_not_acknowledged_are_asked_for_again_and_then_nam
     async def named() -> bool:
         return bool(connection.unacked)
 
-    await eventually_async(named, 5, every_s=0.001)
+    await eventually_async(named, every_s=0.001)
     assert connection.unacked == ("BTCUSDT quotes",)
     assert len(socket.sent) == 3
     assert "bookTicker" in socket.sent[2]

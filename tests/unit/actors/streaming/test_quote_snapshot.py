@@ -67,7 +67,7 @@ async def written(monkeypatch: pytest.MonkeyPatch, fake: FakeRedis, namespace: s
     async def done() -> bool:
         return bool(fake.stored)
 
-    await eventually_async(done, 5, every_s=0.001)
+    await eventually_async(done, every_s=0.001)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return snapshot

@@ -76,7 +76,7 @@ def test_a_call_that_the_client_cancels_is_no_error_of_the_server(served: Servin
         call = ControlServiceStub(channel).WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata(), timeout=20)
         next(call)
         call.cancel()
-        eventually(lambda: "code=CANCELLED" in lines.getvalue(), 20)
+        eventually(lambda: "code=CANCELLED" in lines.getvalue())
     assert "call_failed" not in lines.getvalue()
 
 

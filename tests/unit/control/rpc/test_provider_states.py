@@ -60,7 +60,7 @@ def served(tmp_path: Path) -> Iterator[Serving]:
         with here.client() as client:
             client.start_pipeline()
             for name in ("scraper/kraken", "scraper/binance"):
-                eventually(partial(is_running, client, name), 20)
+                eventually(partial(is_running, client, name))
         yield here
 
 
@@ -108,7 +108,7 @@ def test_a_scraper_that_does_not_answer_cannot_be_switched(served: Serving):
         with pytest.raises(ControlRefused, match="FAILED_PRECONDITION"):
             client.trip_breaker("coinbase")
         client.stop("scraper/kraken")
-        eventually(lambda: client.get("scraper/kraken").state is ComponentState.STOPPED, 20)
+        eventually(lambda: client.get("scraper/kraken").state is ComponentState.STOPPED)
         with pytest.raises(ControlRefused, match=r"FAILED_PRECONDITION.*STOPPED"):
             client.trip_breaker("kraken")
         assert client.provider("kraken").state is ComponentState.STOPPED

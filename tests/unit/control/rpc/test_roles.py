@@ -131,7 +131,7 @@ def test_a_revoked_reader_that_does_not_read_gives_its_slot_back_at_once(served:
         assert served.server is not None
         assert served.server.call_counts.count(budget) == 1
         tokens.revoke("a")
-        eventually(lambda: served.server is not None and served.server.call_counts.count(budget) == 0, 20)
+        eventually(lambda: served.server is not None and served.server.call_counts.count(budget) == 0)
         # Of what it had not read, it gets the buffers only, then the reason.
         with pytest.raises(grpc.RpcError, match="the token was revoked or replaced during the call") as revoked:
             list(reader)

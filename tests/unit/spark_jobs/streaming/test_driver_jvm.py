@@ -62,7 +62,7 @@ from spark_jobs.streaming.driver_jvm import launch_driver
 launch_driver(Path({str(java)!r}), "a.jar", {CONFIGS!r})
 """
     with subprocess.Popen([sys.executable, "-c", code]) as host:
-        eventually(started.exists, 30)
+        eventually(started.exists)
         host.send_signal(signal.SIGKILL)
     pid = int(started.read_text())
     try:
@@ -81,7 +81,7 @@ def test_a_start_that_is_abandoned_ends_its_jvm_at_once(tmp_path: Path, before: 
     with ThreadPoolExecutor(1) as pool:
         launched = pool.submit(launch_driver, java, "a.jar", CONFIGS, start=start)
         if not before:
-            eventually(started.exists, 30)
+            eventually(started.exists)
         start.abandon()
         with pytest.raises(EngineUnavailable, match="the JVM of Spark's driver has ended with code -9 at its start"):
             launched.result(30)
