@@ -16,7 +16,7 @@ async def market(tmp_path):
 
 @pytest.fixture
 async def client(market):
-    async with httpx.AsyncClient(base_url=market.url, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=market.url, timeout=120) as http:
         yield http
 
 
@@ -28,7 +28,7 @@ def set_clock():
 @pytest.fixture
 async def still(tmp_path, set_clock):
     """A client of a market with a fixed clock, changed with `set_clock`."""
-    async with ReplayMarket(MarketConfig(home=tmp_path), set_clock) as running, httpx.AsyncClient(base_url=running.url, timeout=20) as http:
+    async with ReplayMarket(MarketConfig(home=tmp_path), set_clock) as running, httpx.AsyncClient(base_url=running.url, timeout=120) as http:
         yield http
 
 

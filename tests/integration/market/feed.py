@@ -54,10 +54,11 @@ class Feed:
         return found
 
     async def until(self, holds):
-        """Wait until `holds(messages)` is true, and return it."""
+        """Wait until `holds(messages)` is true, and return it. It may look at the last message before there is one."""
 
         async def check():
-            return holds(self.messages)
+            with suppress(IndexError):
+                return holds(self.messages)
 
         return await eventually_async(check, every_s=0.02)
 

@@ -184,7 +184,10 @@ async def test_five_minutes_of_ticks_are_the_klines(still, set_clock):
 
 async def test_a_simulated_coin_is_served_with_its_candles():
     pepe = Asset("pepe", "PEPE", "Pepe", {"binance": "PEPEUSDT"})
-    async with ReplayMarket(MarketConfig(extra_assets=(pepe,)), FakeClock(NOON_MS)) as running, httpx.AsyncClient(base_url=running.url) as http:
+    async with (
+        ReplayMarket(MarketConfig(extra_assets=(pepe,)), FakeClock(NOON_MS)) as running,
+        httpx.AsyncClient(base_url=running.url, timeout=120) as http,
+    ):
         row = (await http.get(f"{TICKER}?symbol=PEPEUSDT")).json()
         latest = (await klines(http, "1m", symbol="PEPEUSDT", limit=1))[0]
         assert float(row["lastPrice"]) == float(latest[4]) > 0

@@ -14,6 +14,7 @@ import pytest
 from market.dialects import DIALECTS
 from market.faults import FAULT_KINDS
 from tests.integration.market.wire import ALL, BITCOIN, CMC, ETHEREUM, GECKO, entries, prices_in, stamp_ms
+from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.integration
 
@@ -38,10 +39,15 @@ async def test_latency(client, ask):
 async def test_hang_until_deleted(client, ask):
     await ask("hang")
     with pytest.raises(httpx.ReadTimeout):
-        await client.get(GECKO, timeout=0.3)
+        await client.get(GECKO, timeout=httpx.Timeout(120, read=0.3))
     waiting = asyncio.create_task(client.get(GECKO))
-    done, _ = await asyncio.wait([waiting], timeout=0.2)
-    assert not done
+
+    async def both_hang():
+        (fault,) = (await client.get("/_market/faults")).json()["faults"]
+        return fault["hits"] == 2
+
+    await eventually_async(both_hang)
+    assert not waiting.done()
     assert (await client.delete("/_market/faults")).json() == {"cleared": 1}
     with pytest.raises(httpx.TransportError):
         await waiting
@@ -50,7 +56,7 @@ async def test_hang_until_deleted(client, ask):
 
 
 async def test_hang_ends_with_its_duration(client, ask):
-    await ask("hang", duration_s=0.3)
+    await ask("hang", duration_s=2)  # longer than a busy machine takes for the request
     with pytest.raises(httpx.TransportError):
         await client.get(GECKO)
     assert (await client.get(GECKO)).status_code == 200
@@ -291,10 +297,10 @@ async def test_clock_skew(client, ask, market):
     row, body = (await client.get(GECKO)).json()[0], (await client.get(CMC)).json()
     coin = body["data"][0]
     binance, paprika = (await client.get(ALL["binance"])).json()[0], (await client.get(ALL["coinpaprika"])).json()[0]
-    assert market.clock.now_ms() - binance["closeTime"] == pytest.approx(7_200_000, abs=5_000)
-    assert market.clock.now_ms() - stamp_ms(paprika["last_updated"]) == pytest.approx(7_202_000, abs=5_000)
+    assert market.clock.now_ms() - binance["closeTime"] == pytest.approx(7_200_000, abs=120_000)
+    assert market.clock.now_ms() - stamp_ms(paprika["last_updated"]) == pytest.approx(7_202_000, abs=120_000)
     for stamp in (row["last_updated"], coin["last_updated"], coin["quote"][0]["last_updated"], body["status"]["timestamp"]):
-        assert market.clock.now_ms() - stamp_ms(stamp) == pytest.approx(7_200_000, abs=5_000)
+        assert market.clock.now_ms() - stamp_ms(stamp) == pytest.approx(7_200_000, abs=120_000)
 
 
 VALUES: dict[str, tuple[dict[str, Any], Callable[[Any, Any], bool]]] = {

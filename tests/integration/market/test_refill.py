@@ -164,11 +164,11 @@ async def _kraken(still, first):
 
 
 async def test_the_made_trades_are_the_same_after_a_restart_and_by_any_page(tmp_path):
-    async with ReplayMarket(MarketConfig(home=tmp_path), FakeClock(NOON_MS)) as one, httpx.AsyncClient(base_url=one.url) as http:
+    async with ReplayMarket(MarketConfig(home=tmp_path), FakeClock(NOON_MS)) as one, httpx.AsyncClient(base_url=one.url, timeout=120) as http:
         rows = await made(http, "kraken", "ETH/USD", since_us=NOON_US - 60_000_000)
         by_one = [(await http.get(f"/_market/trades?venue=kraken&symbol=ETH/USD&from_id={row[0]}&limit=1")).json()["trades"][0] for row in rows[:20]]
     assert by_one == rows[:20]
-    async with ReplayMarket(MarketConfig(home=tmp_path), FakeClock(NOON_MS)) as two, httpx.AsyncClient(base_url=two.url) as http:
+    async with ReplayMarket(MarketConfig(home=tmp_path), FakeClock(NOON_MS)) as two, httpx.AsyncClient(base_url=two.url, timeout=120) as http:
         assert await made(http, "kraken", "ETH/USD", since_us=NOON_US - 60_000_000) == rows
 
 
