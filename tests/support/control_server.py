@@ -48,7 +48,7 @@ class Serving:
         return self.settings.control.address
 
     def client(self, **more: Any) -> ControlClient:
-        return ControlClient.from_settings(self.settings, **more)
+        return ControlClient.from_settings(self.settings, **{"timeout_s": 60, **more})
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self.token}"),)

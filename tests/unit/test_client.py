@@ -65,7 +65,7 @@ def test_the_verbs(client: ControlClient) -> None:
     desired = {each.name: each.desired for each in client.start_pipeline(keep_stopped=True).components}
     assert {name for name, state in desired.items() if state is DesiredState.STOPPED} == {"page"}
     client.stop_pipeline()
-    assert client.wait_stopped(10).state is ComponentState.STOPPED
+    assert client.wait_stopped(120).state is ComponentState.STOPPED
 
 
 def test_metrics_arrive(client: ControlClient) -> None:
@@ -83,7 +83,7 @@ def test_logs(client: ControlClient, served: Serving) -> None:
     assert list(client.tail_logs("reader/one", 2)) == ["line 4998", "line 4999"]
     assert len(list(client.tail_logs("reader/one", 5000))) == 5000
     assert len(list(client.tail_logs("reader/one"))) == 100
-    following = client.tail_logs("reader/one", 1, follow=True, timeout_s=20)
+    following = client.tail_logs("reader/one", 1, follow=True, timeout_s=120)
     assert next(following) == "line 4999"
     with path.open("a") as file:
         file.write("\x1b[31mnew\n")

@@ -40,7 +40,7 @@ def foreign() -> Iterator[tuple[Foreign, str]]:
     server.add_insecure_port(address)
     server.start()
     yield handler, address
-    server.stop(0).wait(10)
+    server.stop(0).wait(60)
 
 
 def refusing(code: grpc.StatusCode, details: bytes) -> Reply:
@@ -86,7 +86,7 @@ NOT_FOUND = (ControlRefused, "NOT_FOUND: as the server says", {"code": "NOT_FOUN
 def test_foreign_details_are_ignored(foreign: tuple[Foreign, str], code: str, sent: bytes, expected: Any) -> None:
     handler, address = foreign
     handler.reply = refusing(grpc.StatusCode[code], sent)
-    with ControlClient(address, token="x", timeout_s=20) as client, pytest.raises(CryptoVizError) as failed:
+    with ControlClient(address, token="x", timeout_s=60) as client, pytest.raises(CryptoVizError) as failed:
         client.get("page")
     kind, message, facts = expected
     assert (type(failed.value), failed.value.message) == (kind, message)
@@ -132,7 +132,7 @@ def test_a_value_of_a_later_version_is_a_typed_error(
 ) -> None:
     handler, address = foreign
     handler.reply = lambda _: response.SerializeToString()
-    with ControlClient(address, token="x", timeout_s=20) as client, pytest.raises(ControlRefused) as refused:
+    with ControlClient(address, token="x", timeout_s=60) as client, pytest.raises(ControlRefused) as refused:
         call(client)
     assert refused.value.code == "UNIMPLEMENTED"
     assert refused.value.message == f"the control service sent {unknown}, which this version does not know; use a client of its version"
@@ -141,7 +141,7 @@ def test_a_value_of_a_later_version_is_a_typed_error(
 def test_a_response_that_is_no_message_is_a_typed_error(foreign: tuple[Foreign, str]) -> None:
     handler, address = foreign
     handler.reply = lambda _: b"\xff\xff"
-    with ControlClient(address, token="x", timeout_s=20) as client, pytest.raises(ControlRefused) as refused:
+    with ControlClient(address, token="x", timeout_s=60) as client, pytest.raises(ControlRefused) as refused:
         client.get("x")
     assert refused.value.code == "INTERNAL"
 

@@ -116,7 +116,7 @@ async def one_tick(settings: Settings) -> list[Record]:
     for transaction in sink.transactions:
         publisher.offer(transaction)
     publisher.start()
-    assert publisher.close(10.0)
+    assert publisher.close(60)
     core.published(sink.transactions[-1], T0 + 500)
     flush_spans()
     return transport.producer.records

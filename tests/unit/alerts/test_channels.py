@@ -244,4 +244,4 @@ def dripping(first: bytes) -> Iterator[int]:
         thread.start()
         yield listener.getsockname()[1]
         stop.set()
-    thread.join(5)
+    thread.join(60)

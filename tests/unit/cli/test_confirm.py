@@ -28,7 +28,7 @@ def on_a_terminal(env: Mapping[str, str], answer: str, *command: str) -> tuple[i
         except OSError:  # the other end is closed
             pass
         os.close(controller)
-        return process.wait(60), shown.decode()
+        return process.wait(240), shown.decode()
 
 
 def as_a_script(env: Mapping[str, str], *command: str) -> tuple[int, str]:

@@ -60,7 +60,7 @@ def test_it_ends_with_exit_code_0_when_down_stops_the_pipeline(settings: Setting
     with ThreadPoolExecutor() as pool:
         foreground = Foreground(settings, cluster, pool)
         down = subprocess.run([sys.executable, "-m", "cryptoviz.cli.main", "down"], env=os.environ, capture_output=True, text=True, check=False)
-        code = foreground.code.result(30)
+        code = foreground.code.result(240)
     assert (down.returncode, down.stdout.splitlines()[-1]) == (0, "Stopped."), down.stderr
     assert (code, foreground.output.getvalue().splitlines()[-1]) == (0, "Stopped by `cryptoviz down`.")
 
@@ -69,7 +69,7 @@ def test_a_cluster_that_ends_by_itself_is_an_error(settings: Settings, cluster: 
     with ThreadPoolExecutor() as pool:
         foreground = Foreground(settings, cluster, pool)
         cluster.kill()
-        code = foreground.code.result(30)
+        code = foreground.code.result(240)
     assert code == 1
     assert "The Ray cluster ended unexpectedly" in foreground.output.getvalue().splitlines()[-1]
 
@@ -86,5 +86,5 @@ def test_down_during_the_start_is_named_as_the_reason(tmp_path: Path, monkeypatc
         command = [sys.executable, "-m", "cryptoviz.cli.main", "down", "--demo"]
         down = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
         with pytest.raises(EngineUnavailable, match="stopped by `cryptoviz down` during the start"):
-            start.result(30)
+            start.result(240)
     assert (down.returncode, down.stdout.splitlines()[-1]) == (0, "Stopped."), down.stderr

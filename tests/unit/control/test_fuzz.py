@@ -98,7 +98,7 @@ def ask(
     }
     call = kinds[not isinstance(request, bytes), streaming](path_of(method))
     try:
-        answer = call(request, metadata=metadata, timeout=0.1 if streaming else 20, compression=compression)
+        answer = call(request, metadata=metadata, timeout=0.1 if streaming else 60, compression=compression)
         if streaming:
             next(answer, None)
             answer.cancel()
@@ -112,7 +112,7 @@ def ask(
 
 def alive(served: Serving, channel: grpc.Channel) -> bool:
     """Check that the components exist, and that no shutdown was requested."""
-    answer = ControlServiceStub(channel).ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=10)
+    answer = ControlServiceStub(channel).ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=60)
     return len(answer.pipeline.components) == 4 and not served.shutdowns
 
 
@@ -184,7 +184,7 @@ def test_any_token(served: Serving, channel: grpc.Channel, token: str, scheme: s
 def test_any_name_of_a_method(served: Serving, channel: grpc.Channel, tokens: dict[str, str], name: str, who: str) -> None:
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{name}")
     with pytest.raises(grpc.RpcError) as refused:
-        call(b"", metadata=bearer(tokens.get(who)), timeout=20)
+        call(b"", metadata=bearer(tokens.get(who)), timeout=60)
     expected = {"operate": grpc.StatusCode.UNIMPLEMENTED, "read": grpc.StatusCode.PERMISSION_DENIED}
     assert refused.value.code() is expected.get(who, grpc.StatusCode.UNAUTHENTICATED)
     assert alive(served, channel)
@@ -255,7 +255,7 @@ def test_one_unknown_field_in_an_honest_message_changes_nothing(served: Serving,
     for request in honest(served, method):
         for payload in (request.SerializeToString() + b"\xf8\x01\x01", b"\xfa\x01\x04page" + request.SerializeToString(), *within(request)):
             with pytest.raises(grpc.RpcError, match="unknown fields") as refused:
-                call(payload, metadata=served.metadata(), timeout=20)
+                call(payload, metadata=served.metadata(), timeout=60)
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert served.reconciler.snapshot() == before
     assert served.manager.all() == operations
@@ -310,7 +310,7 @@ def test_times_that_do_not_exist_are_named(
     getattr(holder, last).seconds, getattr(holder, last).nanos = seconds, nanos
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path_of(method))
     with pytest.raises(grpc.RpcError, match=path) as refused:
-        call(made.SerializeToString(), metadata=served.metadata(), timeout=10)
+        call(made.SerializeToString(), metadata=served.metadata(), timeout=60)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -324,7 +324,7 @@ def test_a_long_subject_is_not_sent_back(served: Serving, channel: grpc.Channel)
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path_of(method))
     for subject, most in (("x" * 60_000, 200), ("y" * 200, 1_000)):
         with pytest.raises(grpc.RpcError) as refused:
-            call(request(subjects=[subject]).SerializeToString(), metadata=served.metadata(), timeout=10)
+            call(request(subjects=[subject]).SerializeToString(), metadata=served.metadata(), timeout=60)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         details = refused.value.details()
         assert details is not None
@@ -343,7 +343,7 @@ def test_reflection_of_what_is_not_there(served: Serving, channel: grpc.Channel,
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=".."),
     ]
     call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
-    answers = call(iter([one.SerializeToString() for one in asked]), metadata=served.metadata(), timeout=10)
+    answers = call(iter([one.SerializeToString() for one in asked]), metadata=served.metadata(), timeout=60)
     responses = [reflection_pb2.ServerReflectionResponse.FromString(answer) for answer in answers]
     missing, _ = grpc.StatusCode.NOT_FOUND.value
     assert [answer.error_response.error_code for answer in responses] == [missing] * 4
@@ -351,5 +351,5 @@ def test_reflection_of_what_is_not_there(served: Serving, channel: grpc.Channel,
 
 def test_health_of_all(served: Serving, channel: grpc.Channel) -> None:
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/List")
-    statuses = health_pb2.HealthListResponse.FromString(call(b"", metadata=served.metadata(), timeout=10)).statuses
+    statuses = health_pb2.HealthListResponse.FromString(call(b"", metadata=served.metadata(), timeout=60)).statuses
     assert {"", "page", "engine", "worker", "reader/one", "cryptoviz.control.v1.ControlService"} <= set(statuses)

@@ -80,7 +80,7 @@ class FakeControl:
         yield from self._statuses
         if self._error is not None:
             raise self._error
-        self.closed.wait(10)
+        self.closed.wait(60)
         raise ValueError("Cannot invoke RPC on closed channel!")
 
     def start(self, name: str) -> ComponentStatus:
@@ -165,9 +165,9 @@ def test_browsers_that_ask_together_share_one_read() -> None:
     source = CountingSource()
     history = History(source)
     answers = [history.prices("bitcoin", 0, 10) for _ in range(20)]
-    assert [answer.result(5) for answer in answers] == [PriceHistory((), ())] * 20
+    assert [answer.result(60) for answer in answers] == [PriceHistory((), ())] * 20
     assert source.reads == 1
-    history.prices("ethereum", 0, 10).result(5)
+    history.prices("ethereum", 0, 10).result(60)
     assert source.reads == 2
     history.close()
 
@@ -176,8 +176,8 @@ def test_a_failed_read_is_tried_again_at_once() -> None:
     source = CountingSource(failures=1)
     history = History(source)
     with pytest.raises(EngineUnavailable):
-        history.candles("bitcoin", "1m", 0).result(5)
-    assert len(history.candles("bitcoin", "1m", 0).result(5)) == 1
+        history.candles("bitcoin", "1m", 0).result(60)
+    assert len(history.candles("bitcoin", "1m", 0).result(60)) == 1
     history.close()
 
 

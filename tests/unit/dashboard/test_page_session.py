@@ -106,5 +106,5 @@ async def test_a_browser_that_asks_whether_anybody_is_there_is_answered(app_cont
             if parts.count({}) >= 2:
                 break
         one.close()
-        await asyncio.wait_for(listening, 30)
+        await asyncio.wait_for(listening, 120)
     assert parts.count({}) >= 2

@@ -27,7 +27,7 @@ async def test_start_probe_stop(settings):
     assert before.url is not None
     assert before.metrics == {"requests_total": 0.0, "faults_active": 0.0}
     base = f"http://127.0.0.1:{settings.market.port}"
-    async with httpx.AsyncClient(base_url=base) as client:
+    async with httpx.AsyncClient(base_url=base, timeout=60) as client:
         assert (await client.get("/coingecko/ping")).status_code == 200
         await client.post("/_market/faults", json={"provider": "coingecko", "kind": "latency"})
         assert (await client.get(before.url)).status_code == 200
@@ -62,6 +62,6 @@ async def test_limits_of_the_settings_hold(tmp_path, monkeypatch):
     settings = Settings(home=tmp_path)
     actor = MarketActor(settings)
     await actor.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.market.port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.market.port}", timeout=60) as client:
         assert [(await client.get("/coinpaprika/v1/tickers")).status_code for _ in range(2)] == [200, 402]
     await actor.stop()

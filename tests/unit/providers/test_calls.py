@@ -291,7 +291,7 @@ async def test_coinbase_keeps_what_came_before_the_deadline(make, serve):
             await asyncio.Event().wait()
         return product(request)
 
-    made = make("coinbase", (await serve(answer)).url, timeout_s=1.0)
+    made = make("coinbase", (await serve(answer)).url, timeout_s=3.0)
     result = await made.poll()
     assert len(result.observations) == 16
     assert (result.failure, result.asset_failures) == (None, {"solana": FallbackReason.TIMEOUT})

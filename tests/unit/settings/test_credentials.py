@@ -93,14 +93,14 @@ def test_of_starts_at_once_all_have_the_same_passwords(tmp_path: Path) -> None:
     found: list[str] = []
 
     def start() -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         found.append(claim_home(load_settings(home=home)).redis.url)
 
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(found) == 8
     assert len(set(found)) == 1
     assert {path.name for path in home.iterdir()} == {".cryptoviz-home", "credentials.json"}

@@ -40,14 +40,14 @@ def rig() -> Iterator[Rig]:
     yield rig
     rig.broker.gate.set()
     for publisher in rig.publishers:
-        publisher.close(1.0)
+        publisher.close(60)
 
 
 def test_transactions_are_committed_and_reported_in_order(rig: Rig):
     rig.publisher.start()
     for n in range(3):
         rig.publisher.offer(transaction(n))
-    assert rig.publisher.close(5.0)
+    assert rig.publisher.close(60)
     assert rig.committed() == ["tick-0", "tick-1", "tick-2"]
     assert rig.events.calls == [("connected", None), *(("published", f"tick-{n}") for n in range(3))]
     stats = rig.publisher.stats
@@ -60,7 +60,7 @@ def test_a_transaction_with_unknown_outcome_is_published_exactly_once(rig: Rig, 
     rig.publisher.start()
     rig.publisher.offer(transaction(0))
     rig.publisher.offer(transaction(1))
-    assert rig.publisher.close(10.0)
+    assert rig.publisher.close(60)
     assert rig.committed() == ["tick-0", "tick-1"]
     assert rig.broker.connects == 2
     assert rig.publisher.stats.repeated_total == (1 if outcome == "lost_ack" else 0)
@@ -71,7 +71,7 @@ def test_a_successor_does_not_repeat_what_its_predecessor_published(rig: Rig):
     rig.publisher.start()
     for n in range(3):
         rig.publisher.offer(transaction(n))
-    assert rig.publisher.close(5.0)
+    assert rig.publisher.close(60)
     assert rig.committed() == ["tick-0", "tick-1", "tick-2"]
     assert rig.events.calls == [("connected", T0 + 1000), ("published", "tick-2")]
 
@@ -96,7 +96,7 @@ def test_a_full_queue_drops_the_oldest_waiting_batch_and_reports_it(rig: Rig):
     assert [call for call in rig.events.calls if call[0] == "dropped"] == [("dropped", f"tick-{n}") for n in (1, 2, 3)]
     assert rig.publisher.stats.dropped_total == 3
     rig.broker.gate.set()
-    assert rig.publisher.close(5.0)
+    assert rig.publisher.close(60)
     assert rig.committed() == ["tick-0", *(f"tick-{n}" for n in range(4, 9))]
 
 
@@ -138,7 +138,7 @@ def test_lines_of_a_transaction_have_its_tick_and_identity(rig: Rig):
         rig.publisher.start()
         rig.publisher.offer(transaction(0))
         rig.publisher.offer(transaction(1))
-        assert rig.publisher.close(10.0)
+        assert rig.publisher.close(60)
     assert {(line["tick_ts"], line["transaction"]) for line in lines.of("publish_failed")} == {(T0, "tick-0")}
     assert [(line["tick_ts"], line["transaction"]) for line in lines.of("published")] == [(T0, "tick-0"), (T0 + 1000, "tick-1")]
 
@@ -150,7 +150,7 @@ def test_a_merged_transaction_is_logged_with_all_its_identities():
         publisher.offer(transaction(n))
     with log_lines() as lines:
         publisher.start()
-        assert publisher.close(5.0)
+        assert publisher.close(60)
     assert [line["transaction"] for line in lines.of("published")] == ["tick-0,tick-1,tick-2"]
 
 
@@ -167,5 +167,5 @@ def test_a_broker_that_does_not_answer_is_retried_until_an_attempt_does_not_end(
     rig.broker.script.clear()
     eventually(lambda: rig.committed() == ["tick-0"])
     eventually(lambda: not rig.publisher.retries)
-    rig.publisher.close(1.0)
+    rig.publisher.close(60)
     assert not rig.publisher.retries

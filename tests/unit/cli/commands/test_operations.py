@@ -51,7 +51,7 @@ def finish_soon(served: Serving) -> threading.Thread:
 def test_a_backfill_is_followed_to_its_end(served: Serving, client: ControlClient) -> None:
     thread = finish_soon(served)
     result = CliRunner().invoke(app, ["backfill", "--assets", "BTC, ethereum", "--from", "2026-01-01T00:00:00+01:00", "--provider", "kraken"])
-    thread.join(20)
+    thread.join(120)
     assert result.exit_code == 0, result.output
     assert "SUCCEEDED 4 ticks" in result.output
     assert "kraken has no [VET]" in result.output
@@ -70,7 +70,7 @@ def test_gaps_of_providers_are_shown_apart(served: Serving) -> None:
 def test_as_json_each_change_is_a_line(served: Serving) -> None:
     thread = finish_soon(served)
     result = CliRunner().invoke(app, ["backfill", "--json"])
-    thread.join(20)
+    thread.join(120)
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     assert (lines[-1]["state"], lines[-1]["figures"], lines[-1]["kind"]) == ("SUCCEEDED", {"rows": 4}, "backfill")
     shown = json.loads(CliRunner().invoke(app, ["operations", "--json"]).stdout.splitlines()[-1])
@@ -88,6 +88,6 @@ def test_cancel_and_resume_by_the_first_characters(served: Serving, client: Cont
     served.operations.works.clear()
     thread = finish_soon(served)
     resumed = CliRunner().invoke(app, ["operations", "resume", begun.id[:8]])
-    thread.join(20)
+    thread.join(120)
     assert resumed.exit_code == 0, resumed.output
     assert client.operations.get(begun.id).state is OperationState.SUCCEEDED

@@ -47,7 +47,7 @@ def added(run: Run, name: str, role: str) -> str:
 def codes(served: Serving, token: str) -> list[str]:
     """The codes of a call that reads and one that changes something."""
     found = []
-    with ControlClient(served.address, token=token, timeout_s=20) as client:
+    with ControlClient(served.address, token=token, timeout_s=60) as client:
         for call in (client.list, lambda: client.start("page")):
             try:
                 call()

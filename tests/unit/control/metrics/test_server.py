@@ -61,7 +61,7 @@ async def serving(settings: Settings, calls: CallMetrics | None = None) -> Async
 
 async def values(url: str, token: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """By name and labels."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         response = await client.get(url, headers={"Authorization": f"Bearer {token}"})
     assert response.status_code == 200
     families = text_string_to_metric_families(response.text)
@@ -111,7 +111,7 @@ async def test_calls_are_counted_by_code_and_the_buckets_of_their_time_are_cumul
 async def test_a_token_to_read_is_sufficient_until_it_is_revoked(settings: Settings) -> None:
     tokens = TokenFile(settings.home)
     token = tokens.add("prometheus", Role.READ, 0)
-    async with serving(settings) as url, httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as client:
+    async with serving(settings) as url, httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
         assert (await client.get(url)).status_code == 200
         tokens.revoke("prometheus")
         assert (await client.get(url)).status_code == 401
@@ -119,7 +119,7 @@ async def test_a_token_to_read_is_sufficient_until_it_is_revoked(settings: Setti
 
 @pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer wrong", "Basic dXNlcjpwYXNz"])
 async def test_nothing_is_served_without_a_token(settings: Settings, value: str | None) -> None:
-    async with serving(settings) as url, httpx.AsyncClient() as client:
+    async with serving(settings) as url, httpx.AsyncClient(timeout=60) as client:
         refused = await client.get(url, headers={} if value is None else {"Authorization": value})
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
         assert "cryptoviz_" not in refused.text

@@ -56,7 +56,7 @@ class FakeEngine:
         self.gate = threading.Event()
 
     def start(self) -> None:
-        self.gate.wait(10)
+        self.gate.wait(300)
         self.calls.append(("start", threading.current_thread().name))
 
     def stop(self, grace_s: float = 10.0) -> None:
@@ -111,7 +111,7 @@ async def test_a_start_that_waits_is_ended_and_not_waited_for(settings: Settings
     host = EngineActor(settings, "redis")
     starting = asyncio.create_task(host.start())
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await getattr(host, verb)()
         await starting
     assert [verb for verb, _ in engine.calls] == ["kill", "start", "stop"]
@@ -127,10 +127,10 @@ async def test_probes_that_hang_use_up_no_thread_of_others(settings: Settings, m
     kafka, redis = (EngineActor(settings, name) for name in ("kafka", "redis"))
     await asyncio.gather(kafka.start(), redis.start())
     ends = threading.Event()
-    monkeypatch.setattr(hanging, "probe", lambda: ends.wait(30))
+    monkeypatch.setattr(hanging, "probe", lambda: ends.wait(300))
     probes = [asyncio.create_task(kafka.probe()) for _ in range(40)]
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert (await redis.probe()).pid == 9
             await kafka.kill()
     finally:
@@ -152,7 +152,7 @@ class Silent(EmbeddedEngine):
 
     def command(self) -> tuple[str, ...]:
         self.preparing.set()
-        self.ready.wait(30)
+        self.ready.wait(300)
         return (sys.executable, "-c", "import threading; threading.Event().wait()", str(self._settings.home))
 
     def ask(self) -> tuple[str, dict[str, float]]:
@@ -169,11 +169,11 @@ async def test_a_kill_before_the_engine_has_its_process_ends_the_start(settings:
     monkeypatch.setattr(hosts, "build_engine", lambda *_: engine)
     host = EngineActor(settings, "redis")
     starting = asyncio.create_task(host.start())
-    await asyncio.to_thread(engine.preparing.wait, 10)
+    await asyncio.to_thread(engine.preparing.wait, 120)
     killing = asyncio.create_task(host.kill())
     await asyncio.wait([killing], timeout=0.3)
     engine.ready.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await killing
         with pytest.raises(EngineUnavailable, match="redis was killed during its start"):
             await starting

@@ -88,7 +88,7 @@ async def test_a_call_that_hangs_ends_with_its_component(settings: Settings) -> 
     await supervisor.start("redis", Component, (settings, "redis"))
     starting = asyncio.create_task(supervisor.start("kafka", Component, (settings, "kafka", "hangs")))
     await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await supervisor.remove("kafka")
         with pytest.raises(asyncio.CancelledError):
             await starting
@@ -177,7 +177,7 @@ async def test_the_supervisor_ends_with_its_last_component_also_if_this_controll
     before = {name: SupervisedActor(actor, name, set()) for name in ("kafka", "redis")}
     for name, component in before.items():
         component.create(Component, settings, name)
-        await component.call("start", timeout_s=5)
+        await component.call("start", timeout_s=60)
     # A later controller, which kafka has not answered yet.
     users: set[str] = set()
     await SupervisedActor(actor, "redis", users).kill()
@@ -191,11 +191,11 @@ async def test_a_kill_during_a_restart_of_the_supervisor_leaves_what_starts_in_i
     components = {name: SupervisedActor(actor, name, users) for name in ("kafka", "redis")}
     for name, component in components.items():
         component.create(Component, settings, name)
-    await components["kafka"].call("start", timeout_s=5)
+    await components["kafka"].call("start", timeout_s=60)
     actor.deaths = 1
     await components["kafka"].kill()
-    await components["redis"].call("start", timeout_s=5)
-    assert (await components["redis"].call("probe", timeout_s=5)).healthy
+    await components["redis"].call("start", timeout_s=60)
+    assert (await components["redis"].call("probe", timeout_s=60)).healthy
 
 
 class Counting(Local):
@@ -242,7 +242,7 @@ async def started(settings: Settings, actor: Local, **classes: type[Component]) 
     for name, component in components.items():
         component.create(classes[name], settings, name)
         with suppress(ComponentLost):
-            await component.call("start", timeout_s=5)
+            await component.call("start", timeout_s=60)
     return components
 
 
@@ -251,7 +251,7 @@ async def test_probes_of_one_step_are_one_call_and_each_gets_its_own_answer_or_e
     components = await started(settings, actor, kafka=Component, redis=Ends, page=Component)
     components["gone"] = SupervisedActor(actor, "gone", set(), components["kafka"]._probes)
     for _ in range(2):
-        answers = await asyncio.gather(*(one.call("probe", timeout_s=5) for one in components.values()), return_exceptions=True)
+        answers = await asyncio.gather(*(one.call("probe", timeout_s=60) for one in components.values()), return_exceptions=True)
         assert [getattr(answer, "message", "") for answer in answers] == ["kafka", "ZeroDivisionError: oops", "page", "its process is gone"]
         assert [type(answer) for answer in answers[1::2]] == [ComponentLost, ActorGone]
     assert (actor.calls["probe_all"], actor.calls["probe"], actor.calls["call"]) == (2, 0, 0)
@@ -260,8 +260,8 @@ async def test_probes_of_one_step_are_one_call_and_each_gets_its_own_answer_or_e
 async def test_a_probe_that_takes_long_delays_no_other_and_is_not_begun_twice(settings: Settings) -> None:
     Late.answers, Late.begun = asyncio.Event(), 0
     components = await started(settings, Counting(), kafka=Late, redis=Component)
-    late, other = (asyncio.create_task(one.call("probe", timeout_s=5)) for one in components.values())
-    async with asyncio.timeout(5):
+    late, other = (asyncio.create_task(one.call("probe", timeout_s=60)) for one in components.values())
+    async with asyncio.timeout(60):
         assert (await other).message == "redis"
         assert not late.done()
         Late.answers.set()
@@ -273,14 +273,14 @@ async def test_a_late_probe_of_a_removed_component_says_nothing_about_its_succes
     Late.answers, Late.begun = asyncio.Event(), 0
     components = await started(settings, Counting(), kafka=Late, redis=Component)
     kafka = components["kafka"]
-    late = asyncio.create_task(kafka.call("probe", timeout_s=5))
+    late = asyncio.create_task(kafka.call("probe", timeout_s=60))
     await eventually_async(lambda: asyncio.sleep(0, Late.begun == 1))
     await kafka.kill()
     with pytest.raises(ComponentLost):
         await late
     Late.answers.set()
-    await kafka.call("start", timeout_s=5)
-    assert (await kafka.call("probe", timeout_s=5)).message == "kafka"
+    await kafka.call("start", timeout_s=60)
+    assert (await kafka.call("probe", timeout_s=60)).message == "kafka"
     assert Late.begun == 2
 
 

@@ -65,14 +65,14 @@ def test_a_flood_without_a_token_takes_no_room_and_fails_no_call(served: Serving
     codes: list[str] = []
     attack = threading.Thread(target=lambda: codes.extend(asyncio.run(flood(served.address, 1_000, 4))))
     taken = []
-    with served.client(timeout_s=30) as client:
+    with served.client(timeout_s=60) as client:
         client.list()
         attack.start()
         eventually(lambda: served.server.token_check.pacer.waiting > 100)  # type: ignore[union-attr]
         for _ in range(100):
             assert len(client.list().components) == 4
             taken.append(served.server.call_counts.count(budget_of("ListComponents")))
-    attack.join(120)
+    attack.join(240)
     assert codes == ["UNAUTHENTICATED"] * 1_000
     # Our own finished call may still be counted.
     assert max(taken) <= 1
@@ -85,7 +85,7 @@ def test_a_refusal_reads_nothing_of_the_call(served: Serving, channel: grpc.Chan
     for method in ("ListComponents", "Shutdown", "Nothing"):
         for payload in (b"\xff" * 40, b"x" * 100_000):
             call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/cryptoviz.control.v1.ControlService/{method}")
-            assert code_of(lambda call=call, payload=payload: call(payload, timeout=20)).startswith("UNAUTHENTICATED")
+            assert code_of(lambda call=call, payload=payload: call(payload, timeout=60)).startswith("UNAUTHENTICATED")
 
 
 def test_refusals_are_spread_over_time_and_none_waits_for_ever() -> None:
@@ -165,13 +165,13 @@ def test_five_hundred_watches_of_health_block_no_other_caller(served: Serving, c
         assert all(code.startswith("RESOURCE_EXHAUSTED") and "health watches" in code and "poll Check" in code for code in refused)
         stub, health = ControlServiceStub(channel), health_pb2_grpc.HealthStub(channel)
         for _ in range(20):
-            assert len(stub.ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=20).pipeline.components) == 4
-            health.Check(health_pb2.HealthCheckRequest(), metadata=served.metadata(), timeout=20)
+            assert len(stub.ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=60).pipeline.components) == 4
+            health.Check(health_pb2.HealthCheckRequest(), metadata=served.metadata(), timeout=60)
         # Other kinds: a watch of the pipeline, and a log.
-        pipeline = stub.WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata(), timeout=20)
+        pipeline = stub.WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata(), timeout=60)
         assert next(pipeline).pipeline.version
         pipeline.cancel()
-        assert list(stub.TailLogs(pb.TailLogsRequest(name="page"), metadata=served.metadata(), timeout=20)) == []
+        assert list(stub.TailLogs(pb.TailLogsRequest(name="page"), metadata=served.metadata(), timeout=60)) == []
     finally:
         for watch in watches:
             watch.cancel()
@@ -187,7 +187,7 @@ def test_a_watcher_that_does_not_read_holds_up_neither_health_nor_the_end(served
         client.start("page")
         eventually(lambda: client.get("page").state == "RUNNING")
         client.shutdown()
-        client.wait_stopped(20)
+        client.wait_stopped(120)
     statuses = [next(watch).status]
     while statuses[-1] != health_pb2.HealthCheckResponse.NOT_SERVING:
         statuses.append(next(watch).status)
@@ -218,24 +218,24 @@ def test_a_call_whose_message_does_not_come_ends(served: Serving, channel: grpc.
     never = threading.Event()
 
     def silent() -> Iterator[bytes]:
-        never.wait(20)
+        never.wait(120)
         yield from ()
 
     call: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(f"/cryptoviz.control.v1.ControlService/{method}")
-    assert code_of(lambda: call(silent(), metadata=served.metadata(), timeout=15)).startswith("DEADLINE_EXCEEDED no request message")
+    assert code_of(lambda: call(silent(), metadata=served.metadata(), timeout=60)).startswith("DEADLINE_EXCEEDED no request message")
     never.set()
     assert served.shutdowns == []
 
 
 def test_silent_sockets_are_closed_and_block_no_other_caller(served: Serving) -> None:
     where = (served.settings.control.host, served.settings.control.port)
-    with served.client(timeout_s=20) as client:
+    with served.client(timeout_s=60) as client:
         client.list()
         silent = [socket.create_connection(where, 5) for _ in range(300)]
         try:
             assert len(client.list().components) == 4
             with grpc.insecure_channel(served.address, options=OWN_CONNECTION) as fresh:
-                ControlServiceStub(fresh).ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=20)
+                ControlServiceStub(fresh).ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=60)
 
             def all_closed() -> bool:
                 return all(_closed(one) for one in silent)
@@ -260,9 +260,9 @@ def _closed(one: socket.socket) -> bool:
 def test_large_metadata_is_refused(served: Serving, channel: grpc.Channel) -> None:
     stub = ControlServiceStub(channel)
     for pairs in ((("x-large", "y" * 60_000),), tuple((f"x-{number}", "y" * 100) for number in range(500))):
-        code = code_of(lambda pairs=pairs: stub.ListComponents(pb.ListComponentsRequest(), metadata=(*served.metadata(), *pairs), timeout=20))
+        code = code_of(lambda pairs=pairs: stub.ListComponents(pb.ListComponentsRequest(), metadata=(*served.metadata(), *pairs), timeout=60))
         assert code.startswith("RESOURCE_EXHAUSTED"), code
-    assert len(stub.ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=20).pipeline.components) == 4
+    assert len(stub.ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=60).pipeline.components) == 4
 
 
 async def test_refusals_beyond_a_few_are_logged_as_a_number(lines: io.StringIO) -> None:

@@ -26,7 +26,7 @@ class Mutual:
     def client(self, certificate: Path | None, key: Path | None, token: str = "") -> ControlClient:
         return ControlClient(
             self.served.address, token=token or self.served.token, root_certificates=self.roots, client_certificate=certificate, client_key=key,
-            timeout_s=20, retry=None,
+            timeout_s=60, retry=None,
         )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def mutual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mutual]:
 
 
 def test_the_settings_own_client_works_without_a_step(mutual: Mutual) -> None:
-    with mutual.served.client(timeout_s=20) as client:
+    with mutual.served.client(timeout_s=60) as client:
         assert len(client.list().components) == 4
 
 

@@ -38,11 +38,11 @@ def raising(served: Serving, monkeypatch: pytest.MonkeyPatch) -> Raising:
 
         monkeypatch.setattr(served.reconciler, "component", fails)
         monkeypatch.setattr(served.reconciler, "changed_since", fails)
-        with served.client(timeout_s=20.0) as client:
+        with served.client(timeout_s=60) as client:
             with pytest.raises(CryptoVizError) as of_call:
                 client.get("page")
             with pytest.raises(CryptoVizError) as of_stream:
-                next(client.watch(timeout_s=20.0))
+                next(client.watch(timeout_s=60))
         assert type(of_call.value) is type(of_stream.value)
         return of_call.value
 
@@ -73,7 +73,7 @@ def test_an_error_without_a_status_is_internal_and_reveals_nothing(raising: Rais
 
 def test_a_call_that_the_client_cancels_is_no_error_of_the_server(served: Serving, lines: io.StringIO) -> None:
     with grpc.insecure_channel(served.address) as channel:
-        call = ControlServiceStub(channel).WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata(), timeout=20)
+        call = ControlServiceStub(channel).WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata(), timeout=60)
         next(call)
         call.cancel()
         eventually(lambda: "code=CANCELLED" in lines.getvalue())
@@ -119,7 +119,7 @@ def test_the_longest_status_is_accepted_each_time(served: Serving, monkeypatch: 
         stub = ControlServiceStub(channel)
         for _ in range(100):
             with pytest.raises(grpc.RpcError) as refused:
-                stub.GetComponent(pb.GetComponentRequest(name="page"), metadata=served.metadata(), timeout=20)
+                stub.GetComponent(pb.GetComponentRequest(name="page"), metadata=served.metadata(), timeout=60)
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     trailing: Any = refused.value.trailing_metadata()  # pairs; the stubs declare a single pair
     (sent,) = (value for key, value in trailing if key == STATUS_DETAILS)
@@ -160,7 +160,7 @@ def test_an_error_after_the_first_response_of_a_stream_arrives_as_one_before_it(
 
     monkeypatch.setattr(served.reconciler, "changed_since", fails_later)
     with served.client() as client:
-        watch = client.watch(timeout_s=20.0)
+        watch = client.watch(timeout_s=60)
         assert len(next(watch).components) == 4
         with pytest.raises(EngineUnavailable) as away:
             next(watch)

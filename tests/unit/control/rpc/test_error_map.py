@@ -67,7 +67,7 @@ def test_a_typed_error_arrives_whole(served: Serving, monkeypatch: pytest.Monkey
     assert type(found) is type(error)
     assert attributes(found) == attributes(error)
     with grpc.insecure_channel(served.address) as channel, pytest.raises(grpc.RpcError) as refused:
-        ControlServiceStub(channel).GetComponent(pb.GetComponentRequest(name="page"), metadata=served.metadata(), timeout=10)
+        ControlServiceStub(channel).GetComponent(pb.GetComponentRequest(name="page"), metadata=served.metadata(), timeout=60)
     assert (refused.value.code().name, refused.value.details()) == (code, error.message)
 
 

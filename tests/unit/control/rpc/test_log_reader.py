@@ -98,7 +98,7 @@ def test_a_huge_line_that_is_no_object_is_cut(raw: bytes) -> None:
 
 async def _next(pages: AsyncIterator[tuple[list[str], LogPosition | None]]) -> list[str]:
     """The next page with lines."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not (page := (await anext(pages))[0]):
             pass
         return page

@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 
 
 def client_of(served: Serving, token: str) -> ControlClient:
-    return ControlClient(served.address, token=token, timeout_s=20)
+    return ControlClient(served.address, token=token, timeout_s=60)
 
 
 def code_of(call: Any) -> str:
@@ -110,7 +110,7 @@ def test_running_watches_of_a_revoked_token_end_and_no_others(served: Serving) -
         watcher.start()
         eventually(lambda: served.server is not None and len(served.server.token_check.running) == 2)
         tokens.revoke("revoked")
-        watcher.join(20)
+        watcher.join(120)
         assert ends == ["UNAUTHENTICATED"]
         assert served.server is not None
         eventually(lambda: served.server is not None and len(served.server.token_check.running) == 1)

@@ -66,7 +66,7 @@ def test_a_process_of_another_user_is_not_taken_for_the_owners(listener: socket.
     listener.settimeout(10)
 
     def connect() -> None:
-        with socket.create_connection(address, timeout=10) as connection:
+        with socket.create_connection(address, timeout=60) as connection:
             connection.recv(1)
 
     seen: list[int | None] = []
@@ -80,7 +80,7 @@ def test_a_process_of_another_user_is_not_taken_for_the_owners(listener: socket.
     thread = threading.Thread(target=serve)
     thread.start()
     as_another_user(connect)
-    thread.join(10)
+    thread.join(60)
     assert seen == [NOBODY]
 
 

@@ -211,7 +211,7 @@ def test_a_stop_ends_the_waiting() -> None:
     thread.start()
     eventually(lambda: rig.writer.engine_retry.problem is not None)
     assert rig.writer.drain(5)
-    thread.join(5)
+    thread.join(120)
     assert ended
     assert rig.writer.failure is None
 

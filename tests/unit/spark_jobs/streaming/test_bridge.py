@@ -41,7 +41,7 @@ class Writer:
 
     def run(self, ends: Ends, *, again: bool = False) -> None:
         self.running.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(120)
         if self.error:
             raise self.error
         self.engine_retry.run(self._store_answers)
@@ -85,13 +85,13 @@ def test_new_records_are_written_until_spark_takes_over_after_the_batch_that_run
     writer.running.clear()
     writer.go_on.clear()
     kafka.end = 9
-    assert writer.running.wait(10)
+    assert writer.running.wait(120)
     with ThreadPoolExecutor(1) as spark:
         taken = spark.submit(bridge.hand_over, SPARK)
         bridge.ready()
         assert not taken.done()
         writer.go_on.set()
-        taken.result(10)
+        taken.result(120)
     kafka.end = 11
     assert (writer.batches, writer.tasks, own.closed) == ([(7, False), (9, False)], SPARK, True)
     assert writer.engine_retry == "the retries of Spark's batches"
@@ -108,7 +108,7 @@ def test_spark_takes_over_only_when_it_can_run_tasks() -> None:
         eventually(lambda: writer.batches)
         assert not taken.done()
         bridge.ready()
-        taken.result(10)
+        taken.result(120)
 
 
 def test_a_backlog_is_left_to_spark() -> None:
@@ -154,7 +154,7 @@ def test_a_batch_that_waits_for_the_store_is_ended_by_its_return_and_not_by_spar
         assert "object store" in writer.engine_retry.problem.message
         assert not taken.done()
         writer.store.set()
-        taken.result(10)
+        taken.result(120)
     assert (writer.batches, writer.tasks) == ([(7, False)], SPARK)
 
 
@@ -192,4 +192,4 @@ def test_a_stop_ends_the_wait_for_spark_and_refuses_its_batch() -> None:
         taken = spark.submit(bridge.hand_over, SPARK)
         bridge.close()
         with pytest.raises(LakeError, match="stopping"):
-            taken.result(10)
+            taken.result(120)

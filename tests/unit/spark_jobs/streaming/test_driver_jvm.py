@@ -84,7 +84,7 @@ def test_a_start_that_is_abandoned_ends_its_jvm_at_once(tmp_path: Path, before: 
             eventually(started.exists)
         start.abandon()
         with pytest.raises(EngineUnavailable, match="the JVM of Spark's driver has ended with code -9 at its start"):
-            launched.result(30)
+            launched.result(240)
 
 
 def test_a_jvm_that_ended_while_the_job_waited_for_the_engines_is_reported_with_its_code() -> None:

@@ -50,7 +50,7 @@ waiting = threading.Thread(target=watch.wait, args=({("t", 0): 0},))
 waiting.start()
 eventually(kafka_threads)
 watch.close()
-waiting.join(20)
+waiting.join(120)
 assert not waiting.is_alive()
 eventually(lambda: not kafka_threads())
 watch.wait({("t", 0): 0})
@@ -73,7 +73,7 @@ def test_a_wait_that_outlasts_the_close_ends_the_connection(settings: Settings, 
     class Slow:
         def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
             asked.set()
-            answer.wait(30)
+            answer.wait(240)
             return 0, 1
 
         def close(self) -> None:
@@ -84,11 +84,11 @@ def test_a_wait_that_outlasts_the_close_ends_the_connection(settings: Settings, 
     watch = RecordWatch(settings.kafka, [TOPIC], 0.0)
     waiting = threading.Thread(target=watch.wait, args=({(TOPIC, 0): 0},))
     waiting.start()
-    assert asked.wait(10)
+    assert asked.wait(120)
     watch.close()
     assert not closed.is_set()
     answer.set()
-    waiting.join(10)
+    waiting.join(120)
     assert closed.is_set()
 
 
