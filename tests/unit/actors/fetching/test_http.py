@@ -31,7 +31,7 @@ from tests.support.ports import free_port
 CANARY = "canary-secret-5f2b"
 LIMIT = 64 * 1024
 PATIENT_S = 20.0
-IMPATIENT_S = 0.6
+IMPATIENT_S = 2.0
 PATH = "/coins/markets?vs_currency=usd&ids=bitcoin"
 SELF_SIGNED = Path(__file__).parents[3] / "data" / "tls" / "self-signed.pem"
 MakeFetcher = Callable[..., HttpFetcher]
