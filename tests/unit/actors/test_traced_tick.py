@@ -118,7 +118,7 @@ async def one_tick(settings: Settings) -> list[Record]:
     publisher.start()
     assert publisher.close(60)
     core.published(sink.transactions[-1], T0 + 500)
-    flush_spans()
+    flush_spans(60.0)
     return transport.producer.records
 
 
@@ -184,7 +184,7 @@ async def test_a_provider_gets_no_context(receiver: Receiver) -> None:
         fetcher = HttpFetcher("coingecko", open_client(url), HttpLimits(5.0, 1000), MinIntervalLimiter(0.0, clock), clock)
         await fetcher.get(f"{url}/a?x=1", {}, {}, lambda response: response.body)
         await fetcher.aclose()
-    flush_spans()
+    flush_spans(60.0)
     (get,) = receiver.spans(name="GET")
     assert (get.attributes["url.full"], get.attributes["http.response.status_code"]) == (f"{url}/a?x=1", 200)
     assert sent

@@ -79,7 +79,7 @@ def test_a_batch_has_a_span_in_the_trace_of_each_tick(receiver: Receiver) -> Non
         log.version = version + 7
     traced = [TracedRecords("stream", 0, context(1), 10, 14, 5), TracedRecords("stream", 0, context(2), 15, 18, 4)]
     rig.run([TablePart("prices", WrittenPart("p", 1, 9, "{}")), *traced], {("stream", 0): 20, ("raw", 0): 5})
-    flush_spans()
+    flush_spans(60.0)
     (batch,) = receiver.spans(name="lake batch")
     assert batch.parent == ""
     assert [trace for trace, _ in batch.links] == [context(n).split("-")[1] for n in (1, 2)]
@@ -108,7 +108,7 @@ def test_a_batch_that_fails_has_no_commit(receiver: Receiver) -> None:
     rig.kafka.ids["stream"] = "id-new"
     with pytest.raises(Exception, match="re-created"):
         rig.run([TracedRecords("stream", 0, context(1), 10, 14, 5)], {("stream", 0): 20, ("raw", 0): 5})
-    flush_spans()
+    flush_spans(60.0)
     assert {one.name: one.failed for one in receiver.spans()} == {"lake batch": "LakeError", "write files": None}
 
 
