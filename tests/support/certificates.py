@@ -29,4 +29,4 @@ def certificate(folder: Path, name: str, signer: Path) -> tuple[Path, Path]:
 
 
 def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=300)

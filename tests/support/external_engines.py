@@ -172,7 +172,7 @@ def kafka_server(settings: Settings, folder: Path, behind: int | None = None) ->
     if not (data / "meta.properties").is_file():
         user = f"SCRAM-SHA-512=[name={USER},password={KAFKA_PASSWORD}]"
         format_storage = ["kafka.tools.StorageTool", "format", "--standalone", "-t", "fx_Vq5Q1SOmzQ0iW7Lo0sg", "-c", "server.properties", "-S", user]
-        done = subprocess.run([*common, *format_storage], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([*common, *format_storage], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     return ChildProcess("external-kafka", [*common, "kafka.Kafka", "server.properties"], folder / "kafka.log", child_environment({}), folder)
 

@@ -29,7 +29,7 @@ def services() -> dict[str, Any]:
 
 def valid(path: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_file_fits_the_schema_of_the_compose_specification(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_structlog_is_configured_when_the_first_logger_is_made() -> None:
         "assert 'structlog' not in sys.modules\nlog = get_logger('here')\nlog.info('one')\nlog.warning('two', api_key='canary-77')\n"
         "configure_logging('INFO')\nlog.info('three')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     lines = [line.split(" ", 1)[1] for line in done.stderr.splitlines()]
     assert lines == ["level=warning event=two component=here api_key=********", "level=info event=three component=here"]
 
@@ -70,7 +70,7 @@ fail()
 
 
 def test_a_traceback_that_python_writes_shows_no_secret() -> None:
-    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
     assert "canary" not in done.stderr
     for words, times in (("OSError: first ********", 3), ("ValueError: second ********", 3), ("\nnote ********", 3), ("third ********", 1)):
@@ -95,7 +95,7 @@ def test_a_command_that_ends_unexpectedly_shows_no_secret() -> None:
         "def fail():\n    hide(['canary-0123456789'])\n    raise ERROR\nsys.argv = ['cryptoviz']\nmain.main()\n"
     )
     for error, last in (("ValueError('x canary-0123456789')", "ValueError: x ********"), ("OSError('x canary-0123456789')", "error: x ********")):
-        done = subprocess.run([sys.executable, "-c", code.replace("ERROR", error)], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-c", code.replace("ERROR", error)], capture_output=True, text=True, timeout=300, check=False)
         assert (done.returncode, done.stderr.splitlines()[-1], "canary" in done.stderr) == (1, last, False)
 
 
@@ -126,7 +126,7 @@ def test_a_process_without_a_standard_error_logs_without_an_error(program: str, 
         f"from cryptoviz.settings import load_settings\n{end}\n{program}\nget_logger('here').warning('one')\nprint('done')\n"
     )
     environment = {"CRYPTOVIZ_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=environment)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert (done.stdout, done.returncode) == ("done\n", 0)
 
 
@@ -175,6 +175,6 @@ with log_context(a=1):
 print(sorted(name for name in ("pygments", "rich", "structlog") if name in sys.modules))
 import rich.console
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
     assert (done.stdout, done.returncode) == ("['structlog']\n", 0), done.stderr
     assert 'event="a line"' in done.stderr

@@ -77,7 +77,7 @@ def status(**environment: str) -> tuple[int, str, list[str]]:
 def command(*arguments: str, **environment: str) -> tuple[int, str, list[str]]:
     """Exit code, output and error of a command, and which of `READ` were imported."""
     code = COMMAND.format(read=READ, arguments=arguments)
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False)
     *errors, modules = done.stderr.splitlines()
     return done.returncode, done.stdout + "\n".join(errors), ast.literal_eval(modules)
 

@@ -73,5 +73,5 @@ def test_the_process_that_creates_the_controller_waits_and_ends_with_its_command
 
 def test_without_a_command_that_waits_no_cluster_is_joined() -> None:
     command = [sys.executable, "-m", "control", "--address", "127.0.0.1:1", "--wait"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (1, "")

@@ -21,7 +21,7 @@ HEAVY = {"aiohttp", "duckdb", "grpc", "httpx", "minio", "numpy", "pandas", "pola
 def imported_by(statement: str) -> set[str]:
     """Top-level names of the modules that a fresh interpreter has imported after the statement."""
     code = f"import sys\n{statement}\nprint(sorted({{name.partition('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     return set(ast.literal_eval(done.stdout.splitlines()[-1]))
 
 
@@ -62,7 +62,7 @@ unused &= set(sys.modules)
 frozen = gc.get_freeze_count()
 print([command.name, sorted(unused), gc.isenabled(), frozen > len(gc.get_objects())])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout == "['status', [], True, True]\n"
 
 

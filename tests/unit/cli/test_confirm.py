@@ -32,7 +32,7 @@ def on_a_terminal(env: Mapping[str, str], answer: str, *command: str) -> tuple[i
 
 
 def as_a_script(env: Mapping[str, str], *command: str) -> tuple[int, str]:
-    done = subprocess.run([CRYPTOVIZ, *command], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([CRYPTOVIZ, *command], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -19,7 +19,7 @@ HOME = "/nonexistent/José 日本 🪙"
 def run(*arguments: str | bytes, stdout: int | None = subprocess.PIPE, **env: str | bytes) -> subprocess.CompletedProcess[bytes]:
     kept = {name: value for name, value in os.environb.items() if not name.startswith((b"CRYPTOVIZ_", b"PYTHON", b"LC_", b"LANG"))}
     own = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
-    return subprocess.run([CRYPTOVIZ, *arguments], env=kept | own, stdout=stdout, stderr=subprocess.PIPE, timeout=60, check=False)
+    return subprocess.run([CRYPTOVIZ, *arguments], env=kept | own, stdout=stdout, stderr=subprocess.PIPE, timeout=300, check=False)
 
 
 def fails(done: subprocess.CompletedProcess[bytes], code: int, text: str) -> None:
@@ -55,7 +55,7 @@ def test_a_full_disk_behind_stdout(arguments: tuple[str, ...]) -> None:
 
 def test_a_closed_stdout_is_no_error() -> None:
     code = f"import os, sys; os.close(1); os.execv({CRYPTOVIZ!r}, [{CRYPTOVIZ!r}, 'config'])"
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"CRYPTOVIZ_HOME": HOME}, stderr=subprocess.PIPE, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"CRYPTOVIZ_HOME": HOME}, stderr=subprocess.PIPE, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -94,8 +94,8 @@ main()
 """
     env = {name: value for name, value in os.environ.items() if name != "HOME" and not name.startswith(("XDG_", "CRYPTOVIZ_"))}
     for given, text in (({}, "CRYPTOVIZ_HOME is not set"), ({"CRYPTOVIZ_HOME": str(tmp_path)}, "CRYPTOVIZ_CACHE is not set")):
-        done = subprocess.run([sys.executable, "-c", code], env=env | given, capture_output=True, timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-c", code], env=env | given, capture_output=True, timeout=300, check=False)
         fails(done, 1, text)
     both = {"CRYPTOVIZ_HOME": str(tmp_path / "home"), "CRYPTOVIZ_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run([sys.executable, "-c", code], env=env | both, capture_output=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=env | both, capture_output=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

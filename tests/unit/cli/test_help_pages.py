@@ -175,7 +175,7 @@ def code_of(*arguments: str, until: str = "") -> int:
         if until:
             assert any(until in line for line in process.stdout)
             process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     return process.returncode
 
 

@@ -24,7 +24,7 @@ for _ in range(2):
 
 def ended_by(third: int) -> tuple[int, bytes, bytes]:
     """Exit code, output and errors of a command that gets SIGTERM twice, and a third signal while the second kills its cluster (0: none)."""
-    done = subprocess.run([sys.executable, "-c", _COMMAND.format(third=third)], capture_output=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", _COMMAND.format(third=third)], capture_output=True, timeout=300, check=False)
     return done.returncode, done.stdout, done.stderr
 
 

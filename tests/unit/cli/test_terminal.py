@@ -102,7 +102,7 @@ def test_a_query_result_with_escapes_and_equal_names() -> None:
     )
 
     def shown(sql: str, form: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", script, sql, form], capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([sys.executable, "-c", script, sql, form], capture_output=True, text=True, timeout=300, check=False)
 
     twice = "SELECT 1 AS a, 2 AS a"
     assert [line.split() for line in shown(twice, "table").stdout.splitlines()] == [["a", "a"], ["1", "2"]]

@@ -25,7 +25,7 @@ def methods(tmp_path: Path) -> Iterator[tuple[str, str]]:
     image = tmp_path / "contract.binpb"
     files = [str(path.relative_to(ROOT / "proto")) for path in sorted((ROOT / "proto").rglob("*.proto"))]
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I", "proto", "--include_source_info", "--descriptor_set_out", str(image), *files]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     for file in descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes()).file:
         comments = {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
         for number, service in enumerate(file.service):
@@ -56,7 +56,7 @@ def test_the_style_has_no_exceptions() -> None:
 
 def breaking(contract: Path) -> subprocess.CompletedProcess[str]:
     command = [BUF, "breaking", str(contract), "--against", str(ROOT / "proto_released")]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
 def changed(tmp_path: Path, file: str, before: str, after: str) -> Path:

@@ -56,7 +56,7 @@ def is_gone(pid: int) -> bool:
 def test_sigterm_ends_every_child(child: str) -> None:
     watch, pids = start(f"raylet={child}", f"gcs_server={child}")
     watch.send_signal(signal.SIGTERM)
-    output, errors = watch.communicate(timeout=240)
+    output, errors = watch.communicate(timeout=300)
     assert (output, errors, watch.returncode) == ("", "", 1)
     assert [is_gone(pid) for pid in pids] == [True, True]
 
@@ -64,7 +64,7 @@ def test_sigterm_ends_every_child(child: str) -> None:
 def test_the_end_of_a_process_is_reported_and_ends_the_others() -> None:
     watch, pids = start(f"raylet={WAITS}", f"gcs_server={IGNORES}")
     os.kill(pids[0], signal.SIGKILL)
-    output, errors = watch.communicate(timeout=240)
+    output, errors = watch.communicate(timeout=300)
     assert (output, errors, watch.returncode) == ("Ray's raylet ended (exit code -9); its other processes are ended\n", "", 1)
     assert is_gone(pids[1])
 
@@ -73,7 +73,7 @@ def test_the_end_of_another_child_changes_nothing() -> None:
     watch, pids = start(f"raylet={WAITS}", f"dashboard={WAITS}")
     os.kill(pids[1], signal.SIGKILL)
     os.kill(pids[0], signal.SIGKILL)  # the first message is about the raylet, so the dashboard's end was not taken for one
-    output, _ = watch.communicate(timeout=240)
+    output, _ = watch.communicate(timeout=300)
     assert output == "Ray's raylet ended (exit code -9); its other processes are ended\n"
 
 
@@ -81,7 +81,7 @@ def test_two_signals_end_the_children_once() -> None:
     watch, pids = start(f"raylet={IGNORES}", f"gcs_server={WAITS}")
     watch.send_signal(signal.SIGTERM)
     watch.send_signal(signal.SIGTERM)
-    output, errors = watch.communicate(timeout=240)
+    output, errors = watch.communicate(timeout=300)
     assert (output, errors, watch.returncode) == ("", "", 1)
     assert [is_gone(pid) for pid in pids] == [True, True]
 
@@ -92,6 +92,6 @@ def test_a_log_that_takes_no_line_does_not_keep_the_others_from_being_ended() ->
     assert watch.stdout is not None
     watch.stdout.close()
     os.kill(pids[0], signal.SIGKILL)
-    _, errors = watch.communicate(timeout=240)
+    _, errors = watch.communicate(timeout=300)
     assert (errors, watch.returncode) == ("", 1)
     assert is_gone(pids[1])

@@ -100,7 +100,7 @@ async def test_a_browser_that_asks_whether_anybody_is_there_is_answered(app_cont
         one = PageClient(url, received=lambda message: parts.append(message["parts"]))
         await one.open()
         listening = asyncio.create_task(one.listen())
-        for _ in range(400):
+        for _ in range(2400):
             one._say({"page": "root", "act": "still", "values": {}})
             await asyncio.sleep(0.05)
             if parts.count({}) >= 2:

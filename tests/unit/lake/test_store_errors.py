@@ -179,7 +179,7 @@ def test_a_query_while_the_store_starts_prints_one_line(store: tuple[Settings, s
     s3 = {"ENDPOINT": settings.s3.endpoint, "ACCESS_KEY": "access", "SECRET_KEY": "secret-of-a-test"}
     environment = os.environ | {"CRYPTOVIZ_HOME": str(tmp_path)} | {f"CRYPTOVIZ_S3__{name}": value for name, value in s3.items()}
     command = [sys.executable, "-m", "cryptoviz.cli.main", "query", "SELECT count(*) FROM prices"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     (line,) = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (1, "")
     assert line.startswith(f"error: the object store did not open s3://{settings.s3.prices_bucket}: ")

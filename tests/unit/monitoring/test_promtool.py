@@ -27,7 +27,7 @@ def promtool() -> str:
 
 
 def run(*command: str, folder: Path = ROOT) -> str:
-    done = subprocess.run(command, cwd=folder, env={"PATH": os.defpath}, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=folder, env={"PATH": os.defpath}, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -226,7 +226,7 @@ def test_threads_that_read_the_environment_meanwhile_neither_fail_nor_crash() ->
         name: f"/nowhere/{name}" * 20 for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION", "TOKEN", "https_proxy", "REQUESTS_CA_BUNDLE")
     }
     done = subprocess.run(
-        [sys.executable, "-c", READ_MEANWHILE], env={**os.environ, **shell}, capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-c", READ_MEANWHILE], env={**os.environ, **shell}, capture_output=True, text=True, check=False, timeout=300
     )
     assert (done.returncode, done.stderr) == (0, "")
 

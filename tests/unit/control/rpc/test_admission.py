@@ -6,6 +6,7 @@ import asyncio
 import io
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,6 +64,7 @@ async def flood(address: str, calls: int, channels: int) -> list[str]:
 def test_a_flood_without_a_token_takes_no_room_and_fails_no_call(served: Serving, lines: io.StringIO) -> None:
     assert served.server is not None
     codes: list[str] = []
+    begun = time.monotonic()
     attack = threading.Thread(target=lambda: codes.extend(asyncio.run(flood(served.address, 1_000, 4))))
     taken = []
     with served.client(timeout_s=60) as client:
@@ -77,7 +79,8 @@ def test_a_flood_without_a_token_takes_no_room_and_fails_no_call(served: Serving
     # Our own finished call may still be counted.
     assert max(taken) <= 1
     # 1 000 refusals: at most 20 lines per 10 s, and one line for the rest.
-    assert 1 <= lines.getvalue().count("UNAUTHENTICATED") < 150
+    windows = (time.monotonic() - begun) / 10 + 2
+    assert 1 <= lines.getvalue().count("UNAUTHENTICATED") <= 21 * windows
 
 
 def test_a_refusal_reads_nothing_of_the_call(served: Serving, channel: grpc.Channel) -> None:

@@ -313,7 +313,7 @@ def test_the_plain_example_does_not_go_through_a_proxy(served: Serving) -> None:
     script = Path(__file__).parents[4] / "examples" / "plain_grpc.py"
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")
     command = [sys.executable, str(script), "--address", served.address, "--token-file", str(served.settings.token_file)]
-    done = subprocess.run(command, env=os.environ | nowhere, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=os.environ | nowhere, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["engine", "worker", "reader/one", "page"]
 
