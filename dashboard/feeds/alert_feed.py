@@ -31,7 +31,7 @@ _TIME_S = 1.0
 """Resolution of ages and cool-downs."""
 _RETRY_S = 2.0
 _MAX_WAITING = 20_000
-"""Records that wait for Redis, 6 MB: 1 176 ticks of the default coins. Past it the oldest are dropped."""
+"""Records that wait for Redis, 25 MB: 1 176 ticks of the default coins. Past it the oldest are dropped."""
 _BATCH = 2_000
 _MAX_STATUSES = 100
 _ATTEMPTS = 5

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cryptoviz.providers.registry import display_name
 from cryptoviz.records import Role
-from cryptoviz.times import DAY_MS, utc
+from cryptoviz.times import DAY_MS
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import UNKNOWN, direction, format_count, format_number, format_percent, format_price, format_share
 from dashboard.views.statistics import PriceRow, Summary
@@ -25,7 +25,7 @@ def range_start(now_ms: int, name: str) -> int:
 
 
 _PAGE_ROWS = 8  # matches the height of the statistics
-_HEADS = (("Tick (UTC)", ""), ("Price", "cv-right"), ("Provider", ""), ("Role", "cv-wide-only"), ("Fallback reason", "cv-wide-only"))
+_HEADS = (("Tick", ""), ("Price", "cv-right"), ("Provider", ""), ("Role", "cv-wide-only"), ("Fallback reason", "cv-wide-only"))
 
 
 def history_table(rows: Sequence[PriceRow], page: int) -> str:
@@ -49,7 +49,7 @@ def history_table(rows: Sequence[PriceRow], page: int) -> str:
 def _history_cells(row: PriceRow) -> str:
     phone = element("span", "F", "cv-badge cv-fallback cv-narrow", title=row.fallback_reason) if row.role == Role.FALLBACK else ""
     cells = (
-        (element("span", text(_format_time(row.tick_ts)), "cv-num"), ""),
+        (_moment(row.tick_ts), ""),
         (element("span", text(format_price(row.price, row.quote_currency)), "cv-num"), "cv-right"),
         (text(display_name(row.provider)) + phone, ""),
         (element("span", text(say(row.role)), "cv-badge cv-fallback" if row.role == Role.FALLBACK else "cv-muted"), "cv-wide-only"),
@@ -79,22 +79,22 @@ def summary_markup(summary: Summary) -> str:
     cells.append(
         _cell("Coverage", format_share(summary.coverage), "cv-stat-coverage", "Fraction of the ticks between first and last row that have a row")
     )
-    cells.append(_cell("From", f"{_format_time(summary.from_ts)} UTC", "cv-stat-from", whole=True))
-    cells.append(_cell("To", f"{_format_time(summary.to_ts)} UTC", "cv-stat-to", whole=True))
+    cells.append(_whole("From", _moment(summary.from_ts), "cv-stat-from"))
+    cells.append(_whole("To", _moment(summary.to_ts), "cv-stat-to"))
     shares = ", ".join(f"{provider} {format_share(share)}" for provider, share in summary.sources)
-    cells.append(_cell("Sources", shares, "cv-stat-sources", whole=True))
+    cells.append(_whole("Sources", text(shares), "cv-stat-sources"))
     return element("dl", "".join(cells), "cv-stats")
 
 
-def _cell(label: str, value: str, classes: str, title: str | None = None, *, whole: bool = False) -> str:
-    return element(
-        "div",
-        element("dt", text(say(label))) + element("dd", text(value), classes),
-        "cv-whole" if whole else "",
-        title=None if title is None else say(title),
-    )
+def _cell(label: str, value: str, classes: str, title: str | None = None) -> str:
+    return element("div", element("dt", text(say(label))) + element("dd", text(value), classes), title=None if title is None else say(title))
 
 
-def _format_time(epoch_ms: int) -> str:
-    """UTC, to the second."""
-    return utc(epoch_ms).strftime("%Y-%m-%d %H:%M:%S")
+def _whole(label: str, markup: str, classes: str) -> str:
+    """A cell as wide as the list."""
+    return element("div", element("dt", text(say(label))) + element("dd", markup, classes), "cv-whole")
+
+
+def _moment(epoch_ms: int) -> str:
+    """By the clock that the visitor has chosen, to the second."""
+    return element("cv-time", "", "cv-num", data_ms=epoch_ms)

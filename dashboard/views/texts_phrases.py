@@ -48,7 +48,6 @@ FRENCH: dict[str, str] = {
     "History": "Historique",
     "row": "ligne",
     "rows": "lignes",
-    "Tick (UTC)": "Relevé (UTC)",
     "Price": "Prix",
     "Provider": "Fournisseur",
     "Role": "Rôle",

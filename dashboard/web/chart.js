@@ -247,7 +247,11 @@
     }
     paint()
     document.addEventListener("cv-theme", paint)
-    document.addEventListener("cv-clock", () => chart.applyOptions({}))
+    document.addEventListener("cv-clock", () => {
+      chart.timeScale().applyOptions({}) // forgets the labels that it has written
+      chart.applyOptions({})
+      say(null)
+    })
     return self
   }
 })()

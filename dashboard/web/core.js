@@ -89,7 +89,7 @@
       if (node.nodeValue !== wanted.nodeValue) node.nodeValue = wanted.nodeValue
       return
     }
-    const own = node.nodeName === "CV-AGE" // sets its class, texts and title itself
+    const own = ["CV-AGE", "CV-TIME"].includes(node.nodeName) // set their class, texts and title themselves
     for (const {name, value} of [...wanted.attributes]) {
       if (own && !name.startsWith("data-")) continue
       if (node.getAttribute(name) !== value) node.setAttribute(name, value)

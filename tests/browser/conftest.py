@@ -18,7 +18,7 @@ from dashboard.app_context import AppContext
 from tests.support.browser import launch_chromium
 from tests.support.dashboard_server import new_app_context, serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, walk
-from tests.support.waiting import eventually
+from tests.support.waiting import TIMEOUT_S, eventually
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 DEADLINE_MS = 60_000  # a busy machine takes half a minute for the first page
@@ -116,8 +116,15 @@ def open_page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) 
     """Opens pages in separate contexts; on failure each saves a screenshot and its console in `tmp_path`."""
     opened: list[Evidence] = []
 
-    def open_one(url: str, width: int = 1440, height: int = 900, scheme: Literal["dark", "light"] = "light", wait_for: str = ".cv-price") -> Evidence:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def open_one(
+        url: str,
+        width: int = 1440,
+        height: int = 900,
+        scheme: Literal["dark", "light"] = "light",
+        wait_for: str = ".cv-price",
+        timezone: str | None = None,
+    ) -> Evidence:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, timezone_id=timezone)
         page = context.new_page()
         page.set_default_timeout(DEADLINE_MS)
         evidence = Evidence(page)
@@ -154,7 +161,7 @@ def shown_text(page: Page, selector: str) -> str:
     return (found.first.text_content() or "") if found.count() else ""
 
 
-def until_shown(page: Page, selector: str, words: str, timeout_s: float = 10.0) -> None:
+def until_shown(page: Page, selector: str, words: str, timeout_s: float = TIMEOUT_S) -> None:
     """Wait until the first element of the selector contains `words`."""
 
     def said() -> bool:

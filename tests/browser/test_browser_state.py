@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextvars import copy_context
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from cryptoviz.clock import SystemClock
 from dashboard.app_context import AppContext
 from dashboard.views.numbers import format_compact, format_count, format_percent, format_price
+from dashboard.views.statistics import PriceHistory
 from dashboard.views.texts import speak
 from tests.browser.conftest import Opener, shown_text, until_shown
+from tests.support.dashboard_server import NoHistory
 from tests.support.page_stack import BASE_PRICES, TICK_MS, record
 from tests.support.waiting import eventually
 
@@ -94,3 +97,48 @@ def test_the_crosshair_in_a_gap_shows_no_candle(app_context: AppContext, served:
     eventually(lambda: "104.00" in legend_at(4))
     eventually(lambda: "no ticks" in legend_at(2))
     assert "100.00" not in legend_at(2)
+
+
+def test_reduced_motion_stops_the_flashes(app_context: AppContext, served: str, open_page: Opener) -> None:
+    page = open_page(served).page
+    tick = SystemClock().now_ms() // TICK_MS * TICK_MS
+    price = page.locator('.cv-price[data-asset="bitcoin"]')
+    for number, (motion, moves) in enumerate((("reduce", "none"), ("no-preference", "cv-flash-up"))):
+        page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
+        app_context.live.apply([record("bitcoin", tick + number * TICK_MS, 98_000.0 + number)])
+        until_shown(page, '.cv-price[data-asset="bitcoin"]', f"$98,00{number}.00")
+        assert "cv-flash-up" in str(price.get_attribute("class"))
+        assert price.evaluate("cell => getComputedStyle(cell).animationName") == moves
+
+
+def test_a_lake_that_is_slow_and_empty_is_said_and_holds_up_no_price(
+    app_context: AppContext, served: str, open_page: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(NoHistory, "prices", lambda *_: (answers.wait(60), PriceHistory((), ()))[1])
+    try:
+        page = open_page(f"{served}?coin=bitcoin").page
+        for place in (".cv-history-table", ".cv-statistics-body"):
+            until_shown(page, f"{place} .cv-state-loading", "Reading the lake")
+        app_context.live.apply([record("bitcoin", SystemClock().now_ms() // TICK_MS * TICK_MS, 98_765.43)])
+        until_shown(page, ".cv-quote-price", "$98,765.43")
+        assert page.locator(".cv-history-table .cv-state-loading").is_visible()
+    finally:
+        answers.set()
+    for place in (".cv-history-table", ".cv-statistics-body"):
+        until_shown(page, f"{place} .cv-state-empty", "No rows in the lake yet")
+
+
+def test_saved_queries_are_kept_in_the_browser(served: str, open_page: Opener) -> None:
+    page = open_page(f"{served}?view=lake", wait_for=".cv-sql-text").page
+    sql = "SELECT '<b>' AS tag\nFROM prices"
+    page.locator(".cv-sql-text").fill(sql)
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_label("Name", exact=True).fill("<i>mine</i>")
+    page.locator("dialog .cv-confirm button").click()
+    assert page.locator(".cv-queries .cv-saved option").all_text_contents() == ["<i>mine</i>"]
+    page.reload()
+    page.locator(".cv-queries").select_option(label="<i>mine</i>")
+    assert page.locator(".cv-sql-text").input_value() == sql
+    page.locator(".cv-queries").select_option(label="Hourly candles")
+    assert "FROM candles_1h" in page.locator(".cv-sql-text").input_value()

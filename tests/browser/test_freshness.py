@@ -16,8 +16,8 @@ from cryptoviz.clock import SystemClock
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
 from tests.browser.conftest import Opener, until_shown
-from tests.support.dashboard_server import serving
-from tests.support.page_stack import BASE_PRICES, TICK_MS, walk
+from tests.support.dashboard_server import new_app_context, serving
+from tests.support.page_stack import BASE_PRICES, TICK_MS, record, walk
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.browser
@@ -125,6 +125,21 @@ def test_a_browser_whose_clock_is_off_shows_the_servers_ages(app_context: AppCon
 
         eventually(corrected, every_s=1.0)
         context.close()
+
+
+def test_late_and_stale_are_said_by_row_and_for_all(tmp_path: Path, open_page: Opener) -> None:
+    """With a tick of a minute: late from two minutes, stale from five."""
+    with new_app_context(tmp_path, collect={"tick_s": 60}) as app_context, serving(app_context) as url:
+        now = SystemClock().now_ms()
+        app_context.live.apply([record("bitcoin", now - 200_000, 97_000.0), record("ethereum", now - 310_000, 3_000.0)])
+        page = open_page(f"{url}?coin=bitcoin").page
+        age = '.cv-row[data-id="{}"] .cv-age'
+        for place, kind, words in ((PILL, "late", "late"), (age.format("bitcoin"), "late", "3m"), (age.format("ethereum"), "stale", "m")):
+            until_shown(page, f"{place}.cv-age-{kind}", words)
+        app_context.live.apply([record("bitcoin", now, 97_001.0)])
+        for place in (PILL, age.format("bitcoin")):
+            until_shown(page, f"{place}.cv-age-live", "s")
+        assert page.locator(f"{age.format('ethereum')}.cv-age-stale").is_visible()
 
 
 @pytest.mark.parametrize(

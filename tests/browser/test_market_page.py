@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import http.client
+import io
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from cryptoviz.records import UnifiedRecord
+from cryptoviz.times import utc
 from tests.browser.conftest import Opener, shown_text, until_shown
 from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, record, walk
 from tests.support.waiting import eventually
@@ -137,6 +143,40 @@ def test_history_and_statistics_come_from_the_lake(market: Stack, open_page: Ope
     assert text.count("\n") == 1 + len(rows)
     assert "fallback_reason" in text.splitlines()[0]
     assert seen.errors == []
+
+
+def test_history_is_paged_and_its_files_hold_all_rows(market: Stack, open_page: Opener, now_tick: int, tmp_path: Path) -> None:
+    rows = [record("stellar", now_tick - (20 - number) * TICK_MS, 1 + number / 16, name="=1+1") for number in range(20)]
+    market.fill_lake(rows)
+    page = open_page(f"{market.url}/?coin=stellar").page
+    table = page.locator(".cv-history-table")
+
+    def shows(number: str, expected: list[UnifiedRecord]) -> None:
+        until_shown(page, ".cv-pager .cv-note", number, 20)
+        cells = [[str(cell) for cell in row.locator("td").all_text_contents()[:2]] for row in table.locator("tbody tr").all()]
+        assert cells == [[utc(one.tick_ts).strftime("%d/%m/%Y, %H:%M:%S"), f"${one.price:.4f}"] for one in expected]
+
+    newest = rows[::-1]
+    shows("1 / 3", newest[:8])
+    assert [button.is_disabled() for button in table.get_by_role("button").all()] == [True, True, False, False]
+    page.get_by_role("button", name="Next page").click()
+    shows("2 / 3", newest[8:16])
+    page.get_by_role("button", name="Last page").click()
+    shows("3 / 3", newest[16:])
+    assert [button.is_disabled() for button in table.get_by_role("button").all()] == [False, False, True, True]
+    page.get_by_role("button", name="First page").click()
+    shows("1 / 3", newest[:8])
+
+    files = {}
+    for kind in ("csv", "parquet"):
+        with page.expect_download() as download:
+            page.locator(f".cv-download-{kind}").click()
+        assert download.value.suggested_filename == f"stellar-1h.{kind}"
+        files[kind] = tmp_path / kind
+        download.value.save_as(files[kind])
+    read = csv.DictReader(io.StringIO(files["csv"].read_text(encoding="utf-8")))
+    assert [(row["name"], float(row["price"])) for row in read] == [("'=1+1", one.price) for one in rows]  # no formula of a spreadsheet
+    assert pq.read_table(files["parquet"], columns=["name", "price"]).to_pylist() == [{"name": "=1+1", "price": one.price} for one in rows]
 
 
 def test_candles_are_drawn_and_the_demo_is_marked(market: Stack, open_page: Opener, now_tick: int) -> None:

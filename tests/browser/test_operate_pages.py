@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState, Probe, scraper_name
 from cryptoviz.operations import OperationState
+from cryptoviz.provider_status import BreakerState, BreakerStatus, ScraperStatus
 from cryptoviz.security.tokens import Role, TokenFile
+from cryptoviz.times import utc
 from dashboard.app_context import AppContext
 from dashboard.feeds.lake_history import LakeHistory
 from tests.browser.conftest import Opener, until_shown
@@ -59,6 +62,20 @@ def test_topics_show_the_brokers_offsets_and_a_record(market: Stack, open_page: 
     page.get_by_role("button", name="Browse").click()
     until_shown(page, ".cv-records-place", "whole number")
     assert seen.errors == []
+
+
+def test_records_are_found_by_their_time(market: Stack, open_page: Opener, now_tick: int) -> None:
+    ticks = [now_tick + 2000 * number for number in range(1, 4)]
+    for tick in ticks:
+        market.publisher.tick([walk("cosmos", tick, 1)[0]])
+    page = open_page(f"{market.url}/?view=topics", wait_for=".cv-topics-table").page
+    page.locator("#cv-page-topics select[name=start]").select_option("time")
+    page.get_by_label("Offset or time").fill(utc(ticks[1]).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    page.get_by_label("Key", exact=True).fill("cosmos")
+    page.get_by_role("button", name="Browse").click()
+    until_shown(page, ".cv-found", "2 records shown", 60)
+    found = [json.loads(str(one)) for one in page.locator(".cv-record .cv-json").all_text_contents()]
+    assert [(one["asset_id"], one["tick_ts"]) for one in found] == [("cosmos", ticks[1]), ("cosmos", ticks[2])]
 
 
 def test_dead_letters_and_empty_states_are_said(market: Stack, filled: int, open_page: Opener) -> None:
@@ -175,6 +192,42 @@ def test_providers_show_what_control_says(market: Stack, open_page: Opener) -> N
     shown = {str(cell.get_attribute("data-provider")): str(cell.text_content()) for cell in page.locator(".cv-provider-state").all()}
     assert shown.keys() == expected.keys()
     assert shown[name] in {expected[name], str(ComponentState.RUNNING)}
+
+
+def test_a_breaker_is_tripped_and_reset(market: Stack, open_page: Opener) -> None:
+    name = market.settings.collect.providers[0]
+    scraper, runtime = scraper_name(name), market.control.runtime
+    now: list[ScraperStatus] = [ScraperStatus()]
+
+    def set_breaker(state: BreakerState, reason: str = "") -> ScraperStatus:
+        now[0] = ScraperStatus(breaker=BreakerStatus(state, reason, by_operator=state is BreakerState.OPEN))
+        return now[0]
+
+    runtime.answers |= {
+        (scraper, "provider_status"): lambda: now[0],
+        (scraper, "trip_breaker"): lambda reason: set_breaker(BreakerState.OPEN, reason),
+        (scraper, "reset_breaker"): lambda: set_breaker(BreakerState.CLOSED),
+    }
+    seen = open_page(f"{market.url}/?view=providers", wait_for=".cv-providers-table")
+    page, breaker = seen.page, f'.cv-breaker[data-provider="{name}"]'
+    try:
+        until_shown(page, breaker, "closed", 20)
+        page.get_by_role("button", name=f"Trip {name}", exact=True).click()
+        page.get_by_text(f"Stop polling {name} until its breaker is reset?").wait_for()
+        page.locator(".cv-cancel button").click()
+        assert runtime.count("trip_breaker", scraper) == 0
+        page.get_by_role("button", name=f"Trip {name}", exact=True).click()
+        page.locator(".cv-confirm button").click()
+        until_shown(page, breaker, "open", 20)
+        until_shown(page, f'tr[data-key="{name}"]', "on the page, by owner")
+        page.get_by_role("button", name=f"Reset {name}", exact=True).click()
+        page.locator(".cv-confirm button").click()
+        until_shown(page, breaker, "closed", 20)
+        assert (runtime.count("trip_breaker", scraper), runtime.count("reset_breaker", scraper)) == (1, 1)
+    finally:
+        for method in ("provider_status", "trip_breaker", "reset_breaker"):
+            del runtime.answers[scraper, method]
+    assert seen.errors == []
 
 
 def test_a_reader_signs_in_looks_and_changes_nothing(market: Stack, open_page: Opener) -> None:

@@ -19,7 +19,7 @@ HEALTHY = Probe(running=True, healthy=True, metrics={"rows_total": 1.0}, pid=7)
 
 @dataclass
 class FakeRuntime:
-    """Records calls in order. The behaviour of a component is set by name."""
+    """Records calls in order. The behaviour of a component is set by name; an answer is a value, an error to raise, or a function."""
 
     calls: list[tuple[str, str]] = field(default_factory=list)
     alive: set[str] = field(default_factory=set)
@@ -68,7 +68,7 @@ class FakeRuntime:
         answer = self.answers.get((spec.name, method))
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer(*arguments) if callable(answer) else answer
 
     async def run_at(self, spec: ComponentSpec, function: Callable[..., object], *arguments: object) -> object:
         self.calls.append(("run_at", spec.name))

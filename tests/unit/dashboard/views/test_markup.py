@@ -28,7 +28,7 @@ HOSTILE = [
     "&lt;script&gt;",
 ]
 TABLE = {"table", "thead", "tbody", "tr", "th", "td"}
-ALLOWED = TABLE | {"span", "b", "i", "small", "div", "dl", "dt", "dd", "svg", "polyline", "button", "a", "p", "cv-age"}
+ALLOWED = TABLE | {"span", "b", "i", "small", "div", "dl", "dt", "dd", "svg", "polyline", "button", "a", "p", "cv-age", "cv-time"}
 
 
 class Reader(HTMLParser):
