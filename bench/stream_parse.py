@@ -89,7 +89,7 @@ def ours() -> None:
             return count
 
         parsed, published = fastest_us(parse), fastest_us(publish)
-        read = fastest_us(partial(read_all, venue, instrument, frames, now_us))
+        read = fastest_us(partial(read_all, venue, [instrument], frames, partial(int, now_us)))
         print(f"{name:9} us a trade: parse {parsed:5.2f}; parse, prove complete and encode {published:5.2f}; in the actor's connection {read:5.2f}")
 
 

@@ -1,13 +1,14 @@
-"""Trades of given frames through a connection and the core of a stream's actor, without network and Kafka: a part of `bench.stream_parse`."""
+"""Trades of given frames through a connection and the core of a stream's actor, for `bench.stream_parse` and `bench.raw_frames`."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from actors.streaming.connection import Connection
 from actors.streaming.core import TRANSACTION_TRADES, StreamCore
+from actors.streaming.frame_recorder import FrameRecorder
 from actors.streaming.socket import Socket, SocketClosed
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import FrameError
@@ -67,15 +68,17 @@ class _Core:
         """Seen by `over`."""
 
 
-def read_all(venue: StreamVenue, instrument: Instrument, frames: Sequence[str], now_us: int) -> int:
-    """Read the frames, prove their trades complete, and encode transactions. Returns the number of trades."""
-    core = StreamCore(venue.spec, [instrument], SystemClock(), lambda: now_us)
+def read_all(
+    venue: StreamVenue, instruments: Sequence[Instrument], frames: Sequence[str], now_us: Callable[[], int], recorder: FrameRecorder | None = None
+) -> int:
+    """Read the frames, prove their trades complete, and encode transactions; `recorder` records the frames. Returns the number of trades."""
+    core = StreamCore(venue.spec, instruments, SystemClock(), now_us)
 
     async def open_socket(*_: object) -> Socket:
         return _Frames(frames)
 
     async def read() -> None:
-        connection = Connection(venue, [instrument], "", open_socket, _Core(core), SystemClock(), lambda: now_us, 1.0)
+        connection = Connection(venue, instruments, "", open_socket, _Core(core), SystemClock(), now_us, 1.0, recorder=recorder)
         connection.start()
         await connection.over.wait()
 

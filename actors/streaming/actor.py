@@ -17,6 +17,8 @@ from actors.publishing.transaction import KafkaTransaction, Refused
 from actors.streaming.candle_sampler import CandleSampler
 from actors.streaming.connection import Connection
 from actors.streaming.core import TRANSACTION_TRADES, InstrumentFeed, StreamCore
+from actors.streaming.frame_producer import FrameProducer
+from actors.streaming.frame_recorder import FrameRecorder
 from actors.streaming.lane import Lane, LaneRules
 from actors.streaming.publisher_events import PublisherEventsInLoop
 from actors.streaming.quote_sampler import QuoteSampler
@@ -86,6 +88,7 @@ class StreamActor:
         self._refiller: Refiller | None = None
         self._quotes = QuoteSampler(venue, (), "", self._clock)
         self._snapshot = QuoteSnapshot(settings.redis, settings.ray.namespace, self._clock)
+        self._recorder: FrameRecorder | None = None
         self._protection: ProviderProtection | None = None
         self._lanes: Sequence[Lane] = ()
         self._gate = asyncio.Event()
@@ -114,6 +117,9 @@ class StreamActor:
         quoted = instruments if settings.streams.quotes and Channel.QUOTES in venue.spec.channels else ()
         self._quotes = QuoteSampler(self._name, quoted, kafka.quotes_topic, self._clock)
         self._snapshot = QuoteSnapshot(settings.redis, settings.ray.namespace, self._clock)
+        if settings.streams.raw_frames:
+            frames = FrameProducer(kafka, self._name, self._clock)
+            self._recorder = FrameRecorder(self._name, settings.streams.raw, settings.streams.raw_sample_min, frames)
         transport = KafkaTransport(
             kafka, kafka.trades_topic, transactional_id(kafka, self._name, self._shard), PublishedTransactions(),
             audit_topic=kafka.trade_gaps_topic, also=(kafka.venue_candles_topic, *((kafka.quotes_topic,) if quoted else ())),
@@ -131,7 +137,8 @@ class StreamActor:
             await asyncio.gather(main, return_exceptions=True)
         if self._publisher is not None:
             self._flush()
-            await asyncio.to_thread(self._publisher.close, DRAIN_S)
+            frames = () if self._recorder is None else (asyncio.to_thread(self._recorder.close, DRAIN_S),)
+            await asyncio.gather(asyncio.to_thread(self._publisher.close, DRAIN_S), *frames)
         if self._protection is not None:
             await self._protection.aclose()
         self._protection = None
@@ -165,6 +172,8 @@ class StreamActor:
                 if self._quotes.on:
                     tasks.create_task(self._record_quotes(core))
                     tasks.create_task(self._snapshot.run())
+                if self._recorder is not None:
+                    tasks.create_task(self._recorder.run(self._clock))
         finally:
             await refiller.aclose()
 
@@ -193,7 +202,7 @@ class StreamActor:
         url = str(address.stream_url) if address else ""
         channels = (Channel.TRADES, Channel.QUOTES) if self._quotes.on else (Channel.TRADES,)
         timeout_s = self._settings.streams.connect_timeout_s
-        return Connection(self._venue, instruments, url, self._open_socket(), self, self._clock, utc_us, timeout_s, channels)
+        return Connection(self._venue, instruments, url, self._open_socket(), self, self._clock, utc_us, timeout_s, channels, self._recorder)
 
     def _open_socket(self) -> OpenSocket:
         return partial(open_socket, trust=trust(self._settings.network.ca_file))
@@ -366,6 +375,8 @@ class StreamActor:
             metrics["publish_latency_ms"] = self._latency_ms
         if self._quotes.on:
             metrics |= self._quotes.metrics() | {"quote_snapshot_failures_total": float(self._snapshot.failures_total)}
+        if self._recorder is not None:
+            metrics |= self._recorder.metrics()
         for feed in core.feeds.values():
             if feed.data_s is not None:
                 metrics[f"data_age_s{PER_INSTRUMENT}{feed.instrument.symbol}"] = round(now - feed.data_s, 1)

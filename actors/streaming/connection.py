@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from typing import Protocol
 
+from actors.streaming.frame_recorder import FrameRecorder
 from actors.streaming.socket import OpenSocket, Socket, SocketClosed
 from cryptoviz.clock import Clock
 from cryptoviz.errors import FrameError
@@ -75,8 +76,9 @@ class Connection:
         now_us: Callable[[], int],
         open_timeout_s: float,
         channels: Collection[Channel] = (Channel.TRADES,),
+        recorder: FrameRecorder | None = None,
     ) -> None:
-        """`channels`: requested, and acknowledged each. It is ready when the trades are."""
+        """`channels`: requested, and acknowledged each. It is ready when the trades are. `recorder`: of the frames as they arrive."""
         self.id = uuid.uuid4().hex[:12]
         self.state = ConnectionState.OPENING
         self.failure = ""
@@ -92,6 +94,7 @@ class Connection:
         """Symbols that were not acknowledged in time, with the channel if it is not that of trades."""
         self._venue = venue
         self._session: StreamSession = venue.session(instruments, channels, self.id)
+        self._frames = recorder.of(self.id, self._session.instruments) if recorder is not None else None
         self._url = url
         self._open_socket = open_socket
         self._listener = listener
@@ -137,6 +140,8 @@ class Connection:
     def _end(self, failure: str) -> None:
         self.state, self.failure = ConnectionState.ENDED, failure
         self.over.set()
+        if self._frames is not None:
+            self._frames.close()
         self._listener.ended(self)
 
     async def _subscribe(self, socket: Socket) -> None:
@@ -175,9 +180,11 @@ class Connection:
     async def _read(self, socket: Socket) -> None:
         bad = 0
         while True:
-            frame = await socket.receive()
+            frame, now_us = await socket.receive(), self._now_us()
+            if self._frames is not None:
+                self._frames.add(frame, now_us)
             try:
-                events = self._session.parse(frame, self._now_us())
+                events = self._session.parse(frame, now_us)
             except FrameError as error:
                 self._listener.bad_frame(error)
                 if error.reason == "quote":  # a venue whose book is odd still sends trades

@@ -85,6 +85,8 @@ HELP: dict[ComponentKind, dict[str, str]] = {
         "quotes_recorded_total": "Quotes that Kafka has acknowledged.",
         "quotes_skipped_total": "Changed quotes that were left out of a sample because Kafka did not keep up.",
         "quote_snapshot_failures_total": "Writes of quotes to Redis that failed; each is repeated.",
+        "raw_frames_total": "Frames recorded as they arrived.",
+        "raw_frames_lost_total": "Frames that were to be recorded as they arrived, and are not.",
     },
     ComponentKind.COLLECTOR: {
         "results_total": "Poll results received.",

@@ -73,7 +73,7 @@ def _kafka(settings: Settings, identity: ServerIdentity | None) -> Engine:
 
     if settings.kafka.embedded:
         return EmbeddedKafka(settings, identity=identity)
-    admin = TopicAdmin(settings.kafka, settings.stream_topics)
+    admin = TopicAdmin(settings.kafka, settings.stream_topics, settings.topic_limits)
     # Topics of an external broker get no retention limits.
     return ExternalEngine("kafka", admin.ask, lambda: admin.ensure_topics({}), admin.close)
 

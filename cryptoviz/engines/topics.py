@@ -23,9 +23,10 @@ _CREATE_S = 30.0
 class TopicAdmin:
     """Pings a broker and creates topics. Connects at the first call; thread-safe."""
 
-    def __init__(self, kafka: KafkaSettings, more: Mapping[str, int] | None = None) -> None:
-        """`more`: partitions of topics beside those of collection, by name."""
+    def __init__(self, kafka: KafkaSettings, more: Mapping[str, int] | None = None, own: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """`more`: partitions of topics beside those of collection, by name. `own`: configuration of single topics, which goes first."""
         self._kafka = kafka
+        self._own = dict(own or {})
         self._more = dict(more or {})
         self._client: Any = None
 
@@ -81,7 +82,7 @@ class TopicAdmin:
         return {self._kafka.raw_topic: self._kafka.raw_partitions, self._kafka.stream_topic: self._kafka.stream_partitions, **self._more}
 
     def _topic(self, name: str, partitions: int, limits: Mapping[str, str]) -> Any:
-        config = {"max.message.bytes": str(self._kafka.max_record_bytes), "cleanup.policy": "delete", **limits}
+        config = {"max.message.bytes": str(self._kafka.max_record_bytes), "cleanup.policy": "delete", **limits, **self._own.get(name, {})}
         # -1: the broker's default; 1 for the embedded broker.
         return NewTopic(name, num_partitions=partitions, replication_factor=-1, config=config)
 

@@ -18,7 +18,7 @@ from cryptoviz.kafka import admin_client, consumer
 from cryptoviz.lake.parts import topic_uuid
 from cryptoviz.settings import KafkaSettings
 
-__all__ = ["read_topic", "topic_ends", "topic_exists"]
+__all__ = ["read_topic", "spans_between", "topic_ends", "topic_exists"]
 
 _TIMEOUT_S = 15.0
 _ABORT_S = 15.0  # a broker checks for timed-out transactions every 10 s by default
@@ -46,6 +46,21 @@ def topic_ends(kafka: KafkaSettings, topic: str, *, settled: bool = False) -> tu
     except (KafkaException, TimeoutError) as error:
         raise _unavailable(kafka, topic, error) from error
     return topic_uuid(str(description.topic_id)), {partition: (first[partition], ends[partition]) for partition in first}
+
+
+def spans_between(kafka: KafkaSettings, topic: str, start_ms: int, end_ms: int) -> dict[int, tuple[int, int]]:
+    """`[from, end)` by partition: from the first record with a Kafka timestamp of `start_ms` or later to the first one of `end_ms` or later.
+
+    Raises EngineUnavailable if the broker does not answer, or the topic does not exist.
+    """
+    admin, level = admin_client(kafka), IsolationLevel.READ_COMMITTED
+    ends = {partition: end for partition, (_, end) in topic_ends(kafka, topic)[1].items()}
+    try:
+        low, high = (_offsets(admin, topic, OffsetSpec.for_timestamp(max(0, moment_ms)), level) for moment_ms in (start_ms, end_ms))
+    except (KafkaException, TimeoutError) as error:
+        raise _unavailable(kafka, topic, error) from error
+    found = {partition: [ends[partition] if side[partition] < 0 else side[partition] for side in (low, high)] for partition in ends}
+    return {partition: (first, end) for partition, (first, end) in found.items()}
 
 
 def _offsets(admin: Any, topic: str, spec: OffsetSpec, level: IsolationLevel) -> dict[int, int]:

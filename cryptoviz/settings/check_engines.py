@@ -19,7 +19,9 @@ __all__ = ["SEGMENT_BYTES", "check_engines", "check_topics"]
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Segment size of the embedded broker's logs, and maximum size of a record."""
-_TOPIC_FIELDS = ("raw_topic", "stream_topic", "trades_topic", "trade_gaps_topic", "venue_candles_topic", "quotes_topic", "ledger_topic")
+_TOPIC_FIELDS = (
+    "raw_topic", "stream_topic", "trades_topic", "trade_gaps_topic", "venue_candles_topic", "quotes_topic", "frames_topic", "ledger_topic",
+)  # fmt: skip
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _INTERNAL_TOPICS = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"))
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")

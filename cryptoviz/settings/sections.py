@@ -65,6 +65,8 @@ class KafkaSettings(_Section):
     """Closed candles of exchanges, with which ours are compared. Created with the topic of trades."""
     quotes_topic: str = "crypto-quotes"
     """Best bid and ask of exchanges. Created when `streams.quote_s` is set."""
+    frames_topic: str = "crypto-frames"
+    """Frames of exchanges as they arrived. Created when `streams.raw` is not off."""
     ledger_topic: str = "crypto-dead-letters-replayed"
     """Compacted topic of dead letters that were published again. Created by the first replay."""
     stream_partitions: int = Field(default=2, ge=1, le=10_000)

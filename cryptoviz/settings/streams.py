@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from cryptoviz.settings.secret_types import HttpUrl, SecretUrl, StreamUrl
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
 
-__all__ = ["StreamVenueSettings", "StreamsSettings", "check_streams", "stream_addresses"]
+__all__ = ["RawFrames", "StreamVenueSettings", "StreamsSettings", "check_streams", "stream_addresses"]
 
 
 LEAST_QUOTE_S = 0.1
@@ -25,6 +26,15 @@ LEAST_QUOTE_S = 0.1
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class RawFrames(StrEnum):
+    """Which frames of the venues are recorded as they are."""
+
+    OFF = "off"
+    SAMPLE = "sample"
+    """The first minute of each connection, and one minute out of `raw_sample_min`."""
+    ALL = "all"
 
 
 class StreamVenueSettings(_Section):
@@ -63,6 +73,13 @@ class StreamsSettings(_Section):
     """Every so often the best bid and ask of each instrument is recorded, if it has changed. 0: never, and none is received. Off by default: a venue
     sends each change at the top of its book, and each costs as much to read as a trade, however seldom one is recorded."""
 
+    raw: RawFrames = RawFrames.OFF
+    """Frames that are recorded as they arrive, to be replayed."""
+    raw_sample_min: int = Field(default=15, ge=2, le=1_440)
+    """With `sample`, one minute out of so many is recorded, by UTC, beside the first minute of each connection."""
+    raw_keep_hours: int = Field(default=24, ge=1, le=876_000)
+    """Retention of a new topic of frames; in the embedded broker also `kafka.retention_bytes`."""
+
     @property
     def on(self) -> bool:
         return bool(self.venues)
@@ -71,6 +88,11 @@ class StreamsSettings(_Section):
     def quotes(self) -> bool:
         """Whether quotes are recorded."""
         return self.on and self.quote_s > 0
+
+    @property
+    def raw_frames(self) -> bool:
+        """Whether frames are recorded."""
+        return self.on and self.raw is not RawFrames.OFF
 
     @field_validator("quote_s")
     @classmethod

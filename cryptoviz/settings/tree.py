@@ -152,7 +152,13 @@ class Settings(BaseSettings):
         if not self.streams.on:
             return {}
         quotes = {kafka.quotes_topic: 1} if self.streams.quotes else {}
-        return {kafka.trades_topic: kafka.trades_partitions, kafka.trade_gaps_topic: 1, kafka.venue_candles_topic: 1} | quotes
+        frames = {kafka.frames_topic: 1} if self.streams.raw_frames else {}
+        return {kafka.trades_topic: kafka.trades_partitions, kafka.trade_gaps_topic: 1, kafka.venue_candles_topic: 1} | quotes | frames
+
+    @property
+    def topic_limits(self) -> dict[str, dict[str, str]]:
+        """Kafka's configuration of topics that differ from the others, by name."""
+        return {self.kafka.frames_topic: {"retention.ms": str(self.streams.raw_keep_hours * 3_600_000)}}
 
     @property
     def token_file(self) -> Path:

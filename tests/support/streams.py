@@ -30,10 +30,10 @@ PATHS = {"kraken": "/v2"}
 def stream_settings(base: Settings, home: Path, market: ReplayMarket, venues: Iterable[str], **streams: Any) -> Settings:
     """Settings with separate topics on the engines of `base`, and the venues at the market."""
     run = uuid.uuid4().hex[:8]
-    names = ("raw_topic", "stream_topic", "trades_topic", "trade_gaps_topic", "venue_candles_topic", "quotes_topic")
+    names = ("raw_topic", "stream_topic", "trades_topic", "trade_gaps_topic", "venue_candles_topic", "quotes_topic", "frames_topic")
     kafka = base.kafka.access() | {name: f"{name}-{run}" for name in names}
     settings = load_settings(home=home, kafka=kafka, redis={"url": base.redis.url}, **venue_sections(market, venues, **streams))
-    TopicAdmin(settings.kafka, settings.stream_topics).ensure_topics({})
+    TopicAdmin(settings.kafka, settings.stream_topics, settings.topic_limits).ensure_topics({})
     eventually(lambda: _answer(settings))
     return settings
 

@@ -1,4 +1,4 @@
-"""streams: the trade streams of exchanges, by component and instrument."""
+"""streams: the trade streams of exchanges, by component and instrument; replay of recorded frames."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cryptoviz.cli.commands.stream_replay import replay
+from cryptoviz.cli.options import refuse_before_subcommand
 from cryptoviz.cli.status_view import STATE_STYLES, age
 from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.components import PER_INSTRUMENT, ComponentKind, ComponentState, ComponentStatus
@@ -40,12 +42,21 @@ class CandleChecks:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(streams)
+    """Add the commands to `app`."""
+    group = typer.Typer(
+        help="Show every trade stream: connection, instruments, trades, gaps, refills, spreads, candles compared with the venue's; replay frames.",
+        rich_markup_mode=None,
+    )
+    group.callback(invoke_without_command=True)(streams)
+    group.command()(replay)
+    app.add_typer(group, name="streams")
 
 
-def streams(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
-    """Show every trade stream: connection, instruments, trades, gaps, refills, spreads; and candles compared with the venue's."""
+def streams(context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
+    """Show every trade stream."""
+    if context.invoked_subcommand is not None:
+        refuse_before_subcommand(context)
+        return
     settings = running_settings()
     with control_client(settings) as client:
         rows = [one for one in client.list().components if one.kind is ComponentKind.STREAM]
@@ -117,6 +128,8 @@ def streams_view(rows: Sequence[ComponentStatus], checks: Mapping[str, CandleChe
         spreads = ", ".join(f"{symbol} {spread:.2f}" for symbol, spread in _by_instrument(row, _SPREAD))
         if spreads:
             notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), printable(f"spread, bp: {spreads}")))
+        if lost := of.get("raw_frames_lost_total"):
+            notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), f"{lost:,.0f} raw frames were not recorded"))
         if row.message and row.state is not ComponentState.RUNNING:
             notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), printable(row.message)))
     for venue, one in (checks or {}).items():

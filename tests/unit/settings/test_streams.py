@@ -10,6 +10,7 @@ import pytest
 from control.reconcile.components import build_table
 from cryptoviz.components import ComponentKind
 from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings.streams import RawFrames
 from spark_jobs.tables.record_spec import topic_specs
 from tests.support.settings import refused
 
@@ -48,6 +49,17 @@ def test_quotes_have_a_topic_and_a_table_while_both_are_on(tmp_path: Path) -> No
     assert "crypto-quotes" not in topic_specs(alone)
 
 
+def test_frames_have_a_topic_with_a_retention_of_its_own_while_both_are_on(tmp_path: Path) -> None:
+    off = load_settings(home=tmp_path, streams=ON)
+    assert (off.streams.raw, off.streams.raw_frames) == (RawFrames.OFF, False)
+    for mode in ("sample", "all"):
+        settings = load_settings(home=tmp_path, streams=ON | {"raw": mode, "raw_keep_hours": 2})
+        assert settings.stream_topics == off.stream_topics | {"crypto-frames": 1}
+        assert settings.topic_limits == {"crypto-frames": {"retention.ms": "7200000"}}
+        assert "crypto-frames" not in topic_specs(settings)
+    assert load_settings(home=tmp_path, streams={"raw": "all"}).stream_topics == {}
+
+
 def test_the_demo_streams_from_the_replay_market(tmp_path: Path) -> None:
     settings = load_settings("demo", home=tmp_path, streams=ON, market={"port": 7777})
     found = {name: (str(own.stream_url), str(own.refill_url)) for name, own in settings.streams.venue.items()}
@@ -65,6 +77,8 @@ def test_the_demo_streams_from_the_replay_market(tmp_path: Path) -> None:
         ({"venues": ["kraken", "kraken"]}, "CRYPTOVIZ_STREAMS__VENUES contains 'kraken' more than once"),
         ({"venue": {"mtgox": {}}}, "CRYPTOVIZ_STREAMS__VENUE contains 'mtgox'"),
         (ON | {"quote_s": 0.05}, "valid are 0, and 0.1 or more"),
+        (ON | {"raw": "some"}, "'off', 'sample' or 'all'"),
+        (ON | {"raw": "sample", "raw_sample_min": 1}, "greater than or equal to 2"),
         (ON | {"shards": 3}, "CRYPTOVIZ_STREAMS__SHARDS is 3, and binance has 2 of the coins"),
         (ON | {"venue": {"kraken": {"stream_url": "https://ws.kraken.com"}}}, "valid is ws://host:port/path or wss://host:port/path"),
     ],

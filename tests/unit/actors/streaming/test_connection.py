@@ -10,13 +10,16 @@ import pytest
 
 from actors.streaming import connection as module
 from actors.streaming.connection import Connection
+from actors.streaming.frame_recorder import FrameRecorder
 from actors.streaming.socket import Socket, SocketClosed
 from cryptoviz.errors import FrameError
+from cryptoviz.settings.streams import RawFrames
 from cryptoviz.venues.events import Acked, Heartbeat, Quote, Refused, Trades
 from cryptoviz.venues.registry import venue_of
 from cryptoviz.venues.spec import Channel, Instrument
 from tests.support.clock import FakeClock
 from tests.support.waiting import eventually_async
+from tests.unit.actors.streaming.test_frame_recorder import Sink
 
 TRADE = '{"e":"trade","E":1,"s":"BTCUSDT","t":5,"p":"64000.1","q":"1","T":1764000000000000,"m":true,"M":true}'
 BOOK = '{"u":1,"s":"BTCUSDT","b":"64000.1","B":"1","a":"64000.2","A":"2"}'
@@ -92,13 +95,17 @@ class WatchClock(FakeClock):
 
 
 def opened(
-    socket: FakeSocket, seen: Seen, channels: Sequence[Channel] = (Channel.TRADES, Channel.QUOTES), clock: FakeClock | None = None
+    socket: FakeSocket,
+    seen: Seen,
+    channels: Sequence[Channel] = (Channel.TRADES, Channel.QUOTES),
+    clock: FakeClock | None = None,
+    recorder: FrameRecorder | None = None,
 ) -> Connection:
     async def open_socket(url: str, timeout_s: float, frame_bytes: int) -> Socket:
         return socket
 
     instruments = [Instrument("BTCUSDT", "bitcoin", "USDT")]
-    connection = Connection(venue_of("binance"), instruments, "", open_socket, seen, clock or WatchClock(), lambda: 1, 1.0, channels)
+    connection = Connection(venue_of("binance"), instruments, "", open_socket, seen, clock or WatchClock(), lambda: 1, 1.0, channels, recorder)
     connection.start()
     return connection
 
@@ -202,3 +209,15 @@ async def test_quotes_that_are_not_acknowledged_are_asked_for_again_and_then_nam
     assert len(socket.sent) == 3
     assert "bookTicker" in socket.sent[2]
     await connection.close()
+
+
+async def test_each_frame_is_recorded_before_it_is_parsed_also_one_that_is_not_as_documented() -> None:
+    socket, seen, sink = FakeSocket(), Seen(), Sink()
+    connection = opened(socket, seen, recorder=FrameRecorder("binance", RawFrames.ALL, 15, sink))
+    socket.put(*ACKS, "{", TRADE, "closed")
+    await asyncio.wait_for(connection.over.wait(), 5)
+    (batch,) = sink.batches
+    assert (batch.connection, batch.symbols, batch.first) == (connection.id, ("BTCUSDT",), 0)
+    assert batch.frames == [(1, frame.encode()) for frame in (*ACKS, "{", TRADE)]
+    assert len(seen.bad) == 1
+    assert isinstance(seen.events[-1], Trades)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -34,6 +35,12 @@ def test_a_row_counts_what_arrived_and_what_is_missing() -> None:
     assert "last trade BTC/USD 0 s, ETH/USD 3 min ago" in text
     assert "stream/kraken: spread, bp: BTC/USD 0.12, ETH/USD 12.50" in text
     assert "SOL/USD is refused" in text
+
+
+def test_frames_that_were_not_recorded_are_shown() -> None:
+    assert "raw frames" not in shown(stream(ComponentState.RUNNING))
+    row = replace(stream(ComponentState.RUNNING), metrics=METRICS | {"raw_frames_total": 5.0, "raw_frames_lost_total": 1234.0})
+    assert "stream/kraken: 1,234 raw frames were not recorded" in shown(row)
 
 
 def test_without_streams_the_setting_is_named() -> None:
