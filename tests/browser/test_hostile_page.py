@@ -62,7 +62,7 @@ def hostile(browser: Browser) -> Iterator[tuple[Page, list[Response]]]:
 @pytest.fixture
 def own(market: Stack) -> Iterator[str]:
     """The dashboard's address; checks that the desired state of the pipeline is unchanged afterwards."""
-    with ControlClient.from_settings(market.settings) as control:
+    with ControlClient.from_settings(market.settings, timeout_s=60) as control:
         before = {component.name: (component.desired, component.restarts) for component in control.list().components}
         yield f"127.0.0.1:{market.settings.dashboard.port}"
         assert {component.name: (component.desired, component.restarts) for component in control.list().components} == before

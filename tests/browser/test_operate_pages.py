@@ -162,7 +162,7 @@ def test_an_operation_is_started_watched_and_cancelled(market: Stack, open_page:
     page = seen.page
     page.get_by_role("button", name="Start operation").click()
     page.locator(".cv-confirm button").click()
-    with ControlClient.from_settings(market.settings) as control:
+    with ControlClient.from_settings(market.settings, timeout_s=60) as control:
         eventually(lambda: len(control.operations.list()) == 1, 120)
         one = control.operations.list()[0]
         state = f'.cv-operation-state[data-operation="{one.id}"]'
@@ -187,7 +187,7 @@ def test_providers_show_what_control_says(market: Stack, open_page: Opener) -> N
     name = market.settings.collect.providers[0]
     market.control.runtime.probes[scraper_name(name)] = Probe(running=True, healthy=True)
     page = open_page(f"{market.url}/?view=providers", wait_for=".cv-providers-table").page
-    with ControlClient.from_settings(market.settings) as control:
+    with ControlClient.from_settings(market.settings, timeout_s=60) as control:
         expected = {one.name: str(one.state) for one in control.providers()}
     shown = {str(cell.get_attribute("data-provider")): str(cell.text_content()) for cell in page.locator(".cv-provider-state").all()}
     assert shown.keys() == expected.keys()
@@ -242,7 +242,7 @@ def test_a_reader_signs_in_looks_and_changes_nothing(market: Stack, open_page: O
     # A visitor can send what the buttons would: the server refuses it.
     page.evaluate("cv.send('pipeline', 'stop', {name: 'lake'})")
     until_shown(page, ".cv-toast-error", "needs operate", 60)
-    with ControlClient.from_settings(market.settings) as control:
+    with ControlClient.from_settings(market.settings, timeout_s=60) as control:
         assert control.get("lake").desired == "RUNNING"
     page.get_by_role("button", name="Sign out").click()
     # On loopback the browser is a process of the owner, who needs no token.

@@ -27,7 +27,7 @@ def test_stop_and_start_of_a_component_go_over_grpc(market: Stack, open_page: Op
     page.get_by_role("button", name="Stop lake", exact=True).click()
     page.get_by_text("Stop lake?").wait_for()
     page.locator(".cv-cancel button").click()
-    with ControlClient.from_settings(market.settings) as control:
+    with ControlClient.from_settings(market.settings, timeout_s=60) as control:
         assert control.get("lake").desired is DesiredState.RUNNING, "cancelled, yet stopped"
 
         page.get_by_role("button", name="Stop lake", exact=True).click()

@@ -162,7 +162,7 @@ def test_the_spread_is_that_of_the_last_quote(streamed: Streamed, open_page: Ope
     )  # fmt: skip
     seen = open_page(f"{streamed.url}?view=trades&coin=bitcoin", wait_for="[data-instrument='binance:BTCUSDT'] .cv-spread")
     page, key = seen.page, quote_key(streamed.settings.ray.namespace, "binance", "BTCUSDT")
-    client = redis.Redis.from_url(**streamed.settings.redis.connection(5))
+    client = redis.Redis.from_url(**streamed.settings.redis.connection(60))
     client.set(key, quote.to_json(), ex=60)
     until_shown(page, "[data-instrument='binance:BTCUSDT'] .cv-spread", "0.65 36998.80000000 / 37001.20000000", 30)
     page.set_viewport_size({"width": 390, "height": 844})

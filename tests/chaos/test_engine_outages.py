@@ -91,13 +91,13 @@ def test_a_broker_that_stands_still_is_reported_and_its_ticks_wait_within_a_boun
 
 def snapshot_tick(demo: Demo) -> int:
     """Tick of the snapshot in Redis; 0 without one."""
-    with redis.Redis.from_url(**demo.settings.redis.connection(2.0)) as client:
+    with redis.Redis.from_url(**demo.settings.redis.connection(60)) as client:
         return int(client.get(LATEST_TICK_KEY) or 0) if client.hlen(LATEST_KEY) == len(demo.settings.assets) else 0
 
 
 def command(demo: Demo, *arguments: str | int) -> object:
     """An administrator's command."""
-    with redis.Redis.from_url(**demo.settings.redis.connection(2.0)) as client:
+    with redis.Redis.from_url(**demo.settings.redis.connection(60)) as client:
         return client.execute_command(*arguments)
 
 

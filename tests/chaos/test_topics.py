@@ -83,7 +83,7 @@ def recreate(settings: Settings) -> None:
     """Delete the stream topic and create it again under its name."""
     admin, topic = admin_client(settings.kafka), settings.kafka.stream_topic
     admin.delete_topics([topic])[topic].result(30)
-    eventually(lambda: topic not in admin.list_topics(timeout=5).topics, 30)
+    eventually(lambda: topic not in admin.list_topics(timeout=60).topics, 30)
     make_topics(settings)
 
 

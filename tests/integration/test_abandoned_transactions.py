@@ -55,7 +55,7 @@ def last_complete_state(settings: Settings) -> tuple[int, bytes, bytes]:
 def ends_of(settings: Settings, level: IsolationLevel) -> int:
     """Sum of the end offsets of the topic, for readers of this level."""
     admin, topic = admin_client(settings.kafka), settings.kafka.stream_topic
-    partitions = admin.list_topics(topic, timeout=10).topics[topic].partitions
+    partitions = admin.list_topics(topic, timeout=60).topics[topic].partitions
     found = admin.list_offsets({TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}, isolation_level=level)
     return sum(one.result(10).offset for one in found.values())
 

@@ -60,7 +60,7 @@ def store(settings: Settings) -> Iterator[AlertStore]:
     made = AlertStore(settings)
     yield made
     made.close()
-    with redis.Redis.from_url(**settings.redis.connection(2.0)) as client:
+    with redis.Redis.from_url(**settings.redis.connection(60)) as client:
         for key in client.scan_iter("cryptoviz:alerts:*"):
             client.delete(key)
 

@@ -40,8 +40,8 @@ async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path
         await running.published(6)
         await running.stop()
         records, raw, served = await running.records(), await running.raw(), request_log(running)
-        tick = await asyncio.to_thread(redis_client.Redis.from_url(**base.redis.connection(5)).get, "cryptoviz:latest:tick")
-        kept = await asyncio.to_thread(redis_client.Redis.from_url(**base.redis.connection(5)).hgetall, "cryptoviz:latest")
+        tick = await asyncio.to_thread(redis_client.Redis.from_url(**base.redis.connection(60)).get, "cryptoviz:latest:tick")
+        kept = await asyncio.to_thread(redis_client.Redis.from_url(**base.redis.connection(60)).hgetall, "cryptoviz:latest")
         latest = cast("dict[bytes, bytes]", kept)
     assert len(records) >= 6 * 17
     assert all(count == 1 for count in Counter(record.event_id for record in records).values())
@@ -281,7 +281,7 @@ async def test_redis_away_holds_nothing_up_and_is_filled_again(base: Settings, e
             assert "Redis" in (await running.collector.probe()).message
         finally:
             await asyncio.to_thread(engines.redis.start)
-        client = redis_client.Redis.from_url(**base.redis.connection(5))
+        client = redis_client.Redis.from_url(**base.redis.connection(60))
 
         async def filled() -> bool:
             return await asyncio.to_thread(client.hlen, "cryptoviz:latest") == 17

@@ -76,4 +76,4 @@ def test_the_python_examples_of_the_control_page_run(as_a_user: Demo) -> None:
     as_a_user.cli("start", "scraper/coingecko")
     as_a_user.await_states(scraper__coingecko="RUNNING")
     with as_a_user.control() as client:  # one example starts a backfill
-        assert {client.operations.wait(each.id, 120).over for each in client.operations.list()} == {True}
+        assert {client.operations.wait(each.id, 300).over for each in client.operations.list()} == {True}

@@ -124,7 +124,7 @@ def test_kafka_has_both_topics_with_the_partitions_set(kafka: Engine, settings: 
     check_running(kafka)
     assert kafka.probe().metrics["brokers"] == 1
     admin = admin_client(settings.kafka)
-    topics = admin.list_topics(timeout=10).topics
+    topics = admin.list_topics(timeout=60).topics
     partitions = {name: len(topic.partitions) for name, topic in topics.items() if not name.startswith("__")}
     assert partitions == {"crypto-raw-data": 1, "crypto-streaming": 2}
     resource = ConfigResource(ResourceType.TOPIC, "crypto-raw-data")
@@ -153,7 +153,7 @@ def test_kafka_keeps_records_and_identity_over_a_restart(tmp_path: Path) -> None
         first = check_running(engine)
         engine.start()
         assert engine.pid == first
-        cluster = admin_client(settings.kafka).list_topics(timeout=10).cluster_id
+        cluster = admin_client(settings.kafka).list_topics(timeout=60).cluster_id
         produce(settings, "crypto-streaming", [b"one", b"two"])
         engine.stop()
         assert not psutil.pid_exists(first)
@@ -161,7 +161,7 @@ def test_kafka_keeps_records_and_identity_over_a_restart(tmp_path: Path) -> None
 
         engine.start()
         assert check_running(engine) != first
-        assert admin_client(settings.kafka).list_topics(timeout=10).cluster_id == cluster
+        assert admin_client(settings.kafka).list_topics(timeout=60).cluster_id == cluster
         assert consume(settings, "crypto-streaming", 2) == [b"one", b"two"]
 
         killed = engine.pid
@@ -181,7 +181,7 @@ def test_a_broker_of_yours_gets_the_topics_and_is_left_running(kafka: Engine, se
     external.start()
     external.start()
     assert external.probe().healthy
-    topics = admin_client(settings.kafka).list_topics(timeout=10).topics
+    topics = admin_client(settings.kafka).list_topics(timeout=60).topics
     assert len(topics["their-raw"].partitions) == 1
     # An existing topic keeps its configuration.
     assert len(topics["crypto-streaming"].partitions) == 2

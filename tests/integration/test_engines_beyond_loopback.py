@@ -76,10 +76,10 @@ def test_beyond_loopback_are_only_the_three_ports_of_clients(settings: Settings)
 
 def test_kafka_publishes_and_reads_a_transaction(settings: Settings) -> None:
     writer = producer(settings.kafka, {"transactional.id": "test", "acks": "all"})
-    writer.init_transactions(30)
+    writer.init_transactions(60)
     writer.begin_transaction()
     writer.produce(settings.kafka.stream_topic, b"one", partition=0)
-    writer.commit_transaction(30)
+    writer.commit_transaction(60)
     reader = consumer(settings.kafka)
     reader.assign([TopicPartition(settings.kafka.stream_topic, 0, 0)])
     try:
@@ -138,10 +138,10 @@ def test_the_store_refuses_a_wrong_key_and_a_client_without_tls(settings: Settin
 
 
 def test_valkey_answers_by_tls_and_asks_for_its_password(settings: Settings) -> None:
-    with redis.Redis.from_url(**settings.redis.connection(5)) as client:
+    with redis.Redis.from_url(**settings.redis.connection(60)) as client:
         assert client.set("a", b"x" * 3_000_000) is True
         assert client.get("a") == b"x" * 3_000_000
-    connection = settings.redis.connection(5)
+    connection = settings.redis.connection(60)
     bare = f"rediss://{own_address()}:{settings.redis.port}/0"
     with redis.Redis.from_url(bare, ssl_ca_data=connection["ssl_ca_data"]) as nobody, pytest.raises(redis.AuthenticationError):
         nobody.get("a")
@@ -154,10 +154,10 @@ def test_valkey_answers_by_tls_and_asks_for_its_password(settings: Settings) -> 
 
 @pytest.mark.parametrize("name", ENGINE_NAMES)
 def test_a_client_without_the_authority_refuses_the_engine(name: str, settings: Settings) -> None:
-    with socket.create_connection((own_address(), ports_of(settings)[name]), timeout=5) as raw, pytest.raises(ssl.SSLCertVerificationError):
+    with socket.create_connection((own_address(), ports_of(settings)[name]), timeout=60) as raw, pytest.raises(ssl.SSLCertVerificationError):
         ssl.create_default_context().wrap_socket(raw, server_hostname=own_address())
     trusted = ssl.create_default_context(cadata=settings.s3.ca_pem)
-    raw = socket.create_connection((own_address(), ports_of(settings)[name]), timeout=5)
+    raw = socket.create_connection((own_address(), ports_of(settings)[name]), timeout=60)
     with raw, trusted.wrap_socket(raw, server_hostname=own_address()) as connection:
         assert connection.version() in {"TLSv1.2", "TLSv1.3"}
 
@@ -173,6 +173,6 @@ def test_a_restarted_engine_is_trusted_by_the_settings_of_before(settings: Setti
     for _ in range(2):
         with engines(own, "redis") as (engine,):
             assert engine.probe().healthy
-            with redis.Redis.from_url(**own.redis.connection(5)) as client:
+            with redis.Redis.from_url(**own.redis.connection(60)) as client:
                 assert client.ping() is True
         assert not engine.probe().running

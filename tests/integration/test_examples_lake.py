@@ -51,7 +51,7 @@ def test_the_notebook_runs_and_its_outputs_are_not_in_the_repository(tmp_path: P
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=600, startup_timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = {
         cell.id: "".join(str(output.get("text", "") or output.get("data", {}).get("text/plain", "")) for output in cell.outputs) for cell in code
     }

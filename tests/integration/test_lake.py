@@ -242,7 +242,7 @@ def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
     before = rig.lake.prices(columns=["kafka_topic_id", "event_id"]).arrow()
     admin = admin_client(rig.settings.kafka)
     admin.delete_topics([rig.settings.kafka.stream_topic])[rig.settings.kafka.stream_topic].result(30)
-    eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=5).topics)
+    eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=60).topics)
     make_topics(rig.settings)
     feed = Feed(rig.settings, "after")
     for i in range(30):

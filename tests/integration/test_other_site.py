@@ -61,7 +61,7 @@ def test_the_object_store_does_nothing_without_keys(demo: Demo, method: str) -> 
 
 def test_redis_runs_no_command_out_of_a_forms_body(demo: Demo) -> None:
     address = ("127.0.0.1", demo.settings.redis.port)
-    client = redis.Redis.from_url(**demo.settings.redis.connection(5))
+    client = redis.Redis.from_url(**demo.settings.redis.connection(60))
     client.set("cryptoviz-test:canary", "alive")
     body = b"\r\nFLUSHALL\r\nSET cryptoviz-test:canary dead\r\n"
     answer_of(address, b"POST / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))

@@ -38,7 +38,7 @@ def add_partitions(settings: Settings, count: int) -> None:
     topic = settings.kafka.stream_topic
     admin = admin_client(settings.kafka)
     admin.create_partitions([NewPartitions(topic, count)])[topic].result(20)
-    eventually(lambda: len(admin.list_topics(topic, timeout=5).topics[topic].partitions) == count)
+    eventually(lambda: len(admin.list_topics(topic, timeout=60).topics[topic].partitions) == count)
 
 
 def shown(state: LiveState, asset: int) -> int | None:
@@ -91,7 +91,7 @@ def test_partitions_that_the_settings_raise_are_added_and_the_lake_has_every_row
     many = few.model_copy(update={"kafka": few.kafka.model_copy(update={"stream_partitions": 5, "raw_partitions": 3})})
 
     def counts() -> tuple[int, int]:
-        topics = admin_client(few.kafka).list_topics(timeout=10).topics
+        topics = admin_client(few.kafka).list_topics(timeout=60).topics
         return len(topics[few.kafka.stream_topic].partitions), len(topics[few.kafka.raw_topic].partitions)
 
     with engines(few, "object-store"), ray_cluster() as ray:

@@ -43,7 +43,7 @@ def test_object_store_and_redis_keep_their_data_below_a_home_of_any_name(tmp_pat
     settings = own_settings(tmp_path / name / "home")
     with engines(settings, "object-store", "redis"):
         store(settings).put_object(settings.s3.lake_bucket, "one", io.BytesIO(b"1"), 1)
-        with redis.Redis.from_url(**settings.redis.connection(5)) as client:
+        with redis.Redis.from_url(**settings.redis.connection(60)) as client:
             client.set("one", b"1")
     assert (settings.home / "minio" / settings.s3.lake_bucket / "one" / "xl.meta").is_file()
     assert b"one" in b"".join(path.read_bytes() for path in (settings.home / "redis" / "appendonlydir").glob("*.aof"))

@@ -48,9 +48,15 @@ def await_ticks(demo: Demo, count: int) -> None:
 def quiet(demo: Demo) -> None:
     """Stop collection and wait until the lake has everything."""
     demo.cli("stop", "scraper/coingecko", "scraper/coinmarketcap", "collector")
+    demo.await_states(scraper__coingecko="STOPPED", scraper__coinmarketcap="STOPPED", collector="STOPPED")
     eventually(lambda: demo.metric("lake", "lag_records") == 0, 120, 0.3)
     expected = len(demo.stream())
     eventually(lambda: len(demo.lake_rows_by_delta()) >= expected, 120, 0.5)
+
+
+def closed_ticks(exchanges: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """What the collector recorded of each tick."""
+    return {one["tick_ts"]: orjson.loads(one["body"]) for one in exchanges if (one["provider"], one["endpoint"]) == (RECORDER, TICK)}
 
 
 def resume(demo: Demo) -> None:
@@ -85,7 +91,7 @@ def test_lake_holds_every_row_the_market_served_once_for_both_readers(demo: Demo
     answers = [entry for entry in served if entry["provider"] == "coingecko" and entry["status"] == 200 and len(entry["prices"]) == 17]
     assert len(answers) - len(good) <= 3 + sum(one["outcome"] == FallbackReason.TIMEOUT for one in own)
     # Each exchange is 17 records, or its tick's own record says that the result was not there when the tick was closed.
-    ticks = {one["tick_ts"]: orjson.loads(one["body"]) for one in exchanges if (one["provider"], one["endpoint"]) == (RECORDER, TICK)}
+    ticks = closed_ticks(exchanges)
     used = {
         tick["results"]["coingecko"]["fetch_id"]
         for tick in ticks.values()
@@ -131,17 +137,18 @@ def test_failing_primary_falls_back_within_a_tick_and_returns(demo: Demo, spec: 
         await_ticks(demo, 6)
     eventually(lambda: {record.role for record in newest_tick(demo)} == {"primary"}, 120, 0.3)
     exchanges = [exchange for exchange in demo.exchanges() if exchange["tick_ts"] > before]
-    during = [record for record in demo.stream().values() if record.tick_ts > before]
+    ticks = closed_ticks(exchanges)
+    during = [record for record in demo.stream().values() if before < record.tick_ts <= max(ticks)]
     # Each tick with a failed poll has the other provider's prices, or none if a busy machine delivered the response after the tick.
-    answered = {name: {one["tick_ts"] for one in exchanges if one["provider"] == name and one["outcome"] == "ok"} for name in PROVIDERS}
+    answered = {one["tick_ts"] for one in exchanges if one["provider"] == "coingecko" and one["outcome"] == "ok"}
     asked = {one["tick_ts"] for one in exchanges if one["provider"] == "coingecko"}
-    failed = (asked - answered["coingecko"]) & answered["coinmarketcap"]
-    roles = {(record.tick_ts, record.role) for record in during if record.tick_ts in failed}
-    assert len(roles) > len(failed) / 2
-    assert {role for _, role in roles} == {"fallback"}
+    in_time = {tick_ts for tick_ts, tick in ticks.items() if "failure" not in tick["results"].get("coinmarketcap", {"failure": "absent"})}
+    failed = (asked - answered) & in_time
+    assert {(record.tick_ts, record.role) for record in during if record.tick_ts in failed} == {(tick_ts, "fallback") for tick_ts in failed}
+    assert failed
     fallbacks = [record for record in during if record.role == "fallback"]
     # A busy machine may deliver a response too late, and a fault that then lasts more ticks opens the breaker.
-    assert {reason} <= {record.fallback_reason for record in fallbacks} <= {reason, "timeout", "breaker_open"}
+    assert {reason} <= {record.fallback_reason for record in fallbacks} <= {reason, "timeout", "breaker_open", "unavailable"}
     assert {record.provider for record in fallbacks} == {"coinmarketcap"}
     assert {record.asset_id for record in fallbacks} == {asset.asset_id for asset in demo.settings.assets}
 
@@ -149,7 +156,7 @@ def test_failing_primary_falls_back_within_a_tick_and_returns(demo: Demo, spec: 
 def test_stopped_scraper_is_reported_and_its_coins_come_from_the_other(demo: Demo) -> None:
     with demo.control() as client:
         client.stop("scraper/coingecko")
-        stopped = client.wait(30.0, lambda pipeline: str(getattr(pipeline.component("scraper/coingecko"), "state", "")) == "STOPPED")
+        stopped = client.wait(120.0, lambda pipeline: str(getattr(pipeline.component("scraper/coingecko"), "state", "")) == "STOPPED")
         component = stopped.component("scraper/coingecko")
         assert component is not None
         assert (str(component.desired), str(component.trigger)) == ("STOPPED", "operator")
@@ -163,7 +170,7 @@ def test_stopped_lake_catches_up_without_loss(demo: Demo) -> None:
     rows_before = len(demo.lake_rows_by_delta())
     await_ticks(demo, 10)
     assert len(demo.lake_rows_by_delta()) == rows_before
-    assert demo.cli("start", "lake", "--wait", "90").returncode == 0
+    assert demo.cli("start", "lake", "--wait", "240").returncode == 0
     quiet(demo)
     expected = Counter(dict.fromkeys(demo.stream(), 1))
     by_delta, by_folder = keys(demo.lake_rows_by_delta()), keys(demo.lake_rows_by_folder())
@@ -178,7 +185,7 @@ def test_garbage_on_both_topics_becomes_dead_letters_and_the_rest_continues(demo
     for topic in (demo.settings.kafka.stream_topic, demo.settings.kafka.raw_topic):
         for value in garbage:
             producer.produce(topic, value=value, key=b"poison", partition=0)
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
     address = f"s3://{demo.settings.s3.lake_bucket}/dead_letters"
 
     def letters() -> list[dict[str, Any]]:
@@ -200,8 +207,8 @@ def test_garbage_on_both_topics_becomes_dead_letters_and_the_rest_continues(demo
 
 
 def test_status_and_config_say_what_scripts_need(demo: Demo) -> None:
-    status = parse(demo.cli("status", "--json"))
-    assert status["state"] == "RUNNING"
+    demo.await_rows()
+    status = eventually(lambda: found if (found := parse(demo.cli("status", "--json")))["state"] == "RUNNING" else None, 120, 0.5)
     expected = {"name", "kind", "desired", "state", "trigger", "message", "since", "restarts", "metrics", "depends_on", "pid", "url", "nodes"}
     assert all(set(component) == expected for component in status["components"])
     nodes = {component["name"]: component["nodes"] for component in status["components"]}  # none before the first probe
@@ -261,13 +268,13 @@ def test_every_metric_of_every_component_is_served_for_prometheus_and_explained(
     own = demo.settings.control
     address = f"{'https' if own.tls_cert else 'http'}://{own.host}:{own.metrics_port}/metrics"
     trusted = ssl.create_default_context(cafile=own.tls_cert)
-    assert httpx.get(address, timeout=10, verify=trusted).status_code == 401
+    assert httpx.get(address, timeout=60, verify=trusted).status_code == 401
     token = demo.settings.token_file.read_text().strip()
-    served = httpx.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=10, verify=trusted)
-    families = list(text_string_to_metric_families(served.text))
-    samples = {(sample.name, sample.labels.get("component")) for family in families for sample in family.samples}
     with demo.control() as client:
         components = client.list().components
+    served = httpx.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=60, verify=trusted)
+    families = list(text_string_to_metric_families(served.text))
+    samples = {(sample.name, sample.labels.get("component")) for family in families for sample in family.samples}
     metrics = [(component, metric, exported(component.kind, metric)) for component in components for metric in component.metrics]
     assert [f"{component.kind} {metric}" for component, metric, found in metrics if found.help == metric] == []
     expected = {(found.name + ("_total" if found.counter else ""), component.name) for component, _, found in metrics}

@@ -212,7 +212,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Ite
 def look(whole: Whole) -> Look:
     """One search of every output."""
     pipeline = whole.pipeline
-    store = redis.Redis.from_url(**pipeline.settings.redis.connection(5))
+    store = redis.Redis.from_url(**pipeline.settings.redis.connection(60))
     store.set("planted", PLANTED)
     made = Look(secrets_now(pipeline) | whole.tokens | whole.keys | CONTROLS)
     made.at("command line", whole.said.items())

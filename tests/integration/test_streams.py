@@ -78,7 +78,7 @@ async def test_the_quotes_of_a_venue_are_recorded_and_fit_its_trades(base: Setti
 
 def in_redis(settings: Settings, venue: str) -> tuple[QuoteRecord, int]:
     """The last quote, and after how many seconds it is forgotten."""
-    client = redis.Redis.from_url(**settings.redis.connection(5.0))
+    client = redis.Redis.from_url(**settings.redis.connection(60))
     key = quote_key(settings.ray.namespace, venue, SYMBOLS[venue])
     value, ends_s = client.get(key), client.ttl(key)
     client.close()

@@ -105,7 +105,7 @@ def test_a_topic_made_again_has_no_progress(topics: Settings) -> None:
     first.publish(tick(9))
     admin = admin_client(topics.kafka)
     admin.delete_topics([topics.kafka.stream_topic])[topics.kafka.stream_topic].result(30)
-    eventually(lambda: topics.kafka.stream_topic not in admin.list_topics(timeout=5).topics)
+    eventually(lambda: topics.kafka.stream_topic not in admin.list_topics(timeout=60).topics)
     make_topics(topics)
     second = collector(topics)
     assert second.connect() is None
@@ -125,7 +125,7 @@ def test_a_topic_made_again_under_a_producer_is_the_one_that_its_progress_names(
     assert before.position == tick(8).tick_ts
     admin = admin_client(kafka)
     admin.delete_topics([kafka.stream_topic])[kafka.stream_topic].result(30)
-    eventually(lambda: kafka.stream_topic not in admin.list_topics(timeout=5).topics)
+    eventually(lambda: kafka.stream_topic not in admin.list_topics(timeout=60).topics)
     TopicAdmin(kafka).ensure_topics({})
 
     def published() -> bool:

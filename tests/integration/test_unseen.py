@@ -19,7 +19,7 @@ from cryptoviz.lake.gap_ledger import read_gaps
 from cryptoviz.operations import BackfillArguments, MaintenanceArguments, OperationState, OperationStatus
 from cryptoviz.records import Kind, UnifiedRecord
 from tests.support.clock import now_ms
-from tests.support.pipeline import Demo, parse
+from tests.support.pipeline import Demo, keys, parse
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration]
@@ -52,9 +52,10 @@ def await_ticks(demo: Demo, count: int) -> None:
 
 def look(demo: Demo, client: ControlClient) -> list[Gap]:
     """The gap ledger after detection over the whole lake."""
-    eventually(lambda: demo.metric("lake", "lag_records") < 100, 120, 0.3)
+    written = demo.stream().keys()
+    eventually(lambda: not written - keys(demo.lake_rows_by_delta()).keys(), 120, 0.5)
     began = client.operations.start(MaintenanceArguments(tables=("gaps",)))
-    ended = client.operations.wait(began.id, 120)
+    ended = client.operations.wait(began.id, 300)
     assert ended.state is OperationState.SUCCEEDED, ended.message
     return read_gaps(demo.settings)
 
@@ -75,7 +76,7 @@ def closes(demo: Demo, symbol: str, ticks: set[int]) -> dict[int, str]:
     start = min(ticks) - 10_000
     while start <= max(ticks):
         query: dict[str, str | int] = {"symbol": symbol, "interval": "1s", "startTime": start, "limit": 1000}
-        rows = httpx.get(f"{demo.market}/binance/api/v3/klines", params=query, timeout=10).json()
+        rows = httpx.get(f"{demo.market}/binance/api/v3/klines", params=query, timeout=60).json()
         found |= {row[6]: row[4] for row in rows}
         start += 1_000_000
     return found
@@ -93,6 +94,16 @@ def processes(demo: Demo, title: str) -> list[psutil.Process]:
     return found
 
 
+def only(demo: Demo, title: str) -> psutil.Process:
+    """The only process with this title: one of an earlier operation may be about to end."""
+
+    def one() -> psutil.Process | None:
+        found = processes(demo, title)
+        return found[0] if len(found) == 1 else None
+
+    return eventually(one, every_s=0.1)
+
+
 def over(client: ControlClient, operation_id: str) -> OperationStatus | None:
     """Final status of the operation, once it is available."""
     try:
@@ -106,6 +117,7 @@ def test_an_outage_is_in_the_gap_ledger_and_filled_exactly_once(demo: Demo) -> N
     tick_ms = demo.settings.collect.tick_ms
     await_ticks(demo, 3)
     demo.cli("stop", *COLLECTION)
+    demo.await_states(scraper__coingecko="STOPPED", scraper__coinmarketcap="STOPPED", collector="STOPPED")
     before = newest(demo)
     eventually(lambda: now_ms() > before + OUTAGE_TICKS * tick_ms, 60, 0.3)
     demo.cli("start", *COLLECTION)
@@ -141,31 +153,31 @@ def test_an_outage_is_in_the_gap_ledger_and_filled_exactly_once(demo: Demo) -> N
 
         # Slow enough to be killed during its work: completed work is kept, the rest follows when it is resumed.
         wanted = BackfillArguments(end_ms=settled.stop)
-        with demo.fault(provider="binance", kind="latency", parameters={"seconds": 1.0}):
+        with demo.fault(provider="binance", kind="latency", parameters={"seconds": 2.0}):
             begun = client.operations.start(wanted)
-            for status in client.operations.watch(begun.id, timeout_s=120):
+            for status in client.operations.watch(begun.id, timeout_s=300):
                 if status.progress.done:
                     break
             with pytest.raises(OperationBusy, match=begun.id):
                 client.operations.start(BackfillArguments())
-            (host,) = processes(demo, "ray::OperationActor")
-            host.kill()
-            assert client.operations.wait(begun.id, 60).state is OperationState.INTERRUPTED
-        first_half = len(records_of(demo, Kind.BACKFILL))
-        assert 0 < first_half < len(missing)
+            only(demo, "ray::OperationActor").kill()
+            assert client.operations.wait(begun.id, 240).state is OperationState.INTERRUPTED
+        resumed_ms = now_ms()
         # The controller may be restarted meanwhile and then follows the running operation.
         with demo.fault(provider="binance", kind="latency", parameters={"seconds": 0.7}):
             client.operations.resume(begun.id)
-            for status in client.operations.watch(begun.id, timeout_s=120):
+            for status in client.operations.watch(begun.id, timeout_s=300):
                 if status.progress.done:
                     break
-            (controller,) = processes(demo, "ray::Controller")
-            controller.kill()
-            ended = eventually(lambda: over(client, begun.id), 120, 0.3)
+            only(demo, "ray::Controller").kill()
+            ended = eventually(lambda: over(client, begun.id), 240, 0.3)
         assert (ended.state, ended.attempt) == (OperationState.SUCCEEDED, 2), ended.message
-        assert ended.figures["rows"] == len(missing) - first_half
 
         filled = records_of(demo, Kind.BACKFILL)
+        # Not counted before: a commit that was in flight when its process was killed may still be made.
+        first_half = sum(record.ingest_ts < resumed_ms for record in filled)
+        assert 0 < first_half < len(missing)
+        assert ended.figures["rows"] == len(missing) - first_half
         assert Counter((record.asset_id, record.tick_ts) for record in filled) == Counter(dict.fromkeys(missing, 1))
         check_prices(demo, filled)
 
@@ -214,7 +226,7 @@ def test_what_cannot_be_filled_is_said(demo: Demo) -> None:
         # Two years back: before the history of the free plan and before the recording.
         long_ago = 1_700_000_000_000
         arguments = BackfillArguments(assets=("bitcoin",), provider="coingecko", start_ms=long_ago, end_ms=long_ago + 60_000)
-        ended = client.operations.wait(client.operations.start(arguments).id, 120)
+        ended = client.operations.wait(client.operations.start(arguments).id, 300)
         assert ended.state is OperationState.FAILED
         assert "exceeds the allowed time range" in ended.message
         assert NoHistory.__name__ not in ended.message
