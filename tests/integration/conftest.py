@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.publishing import kafka_transport
+from cryptoviz.kafka import transactions
 from cryptoviz.settings import Settings
 from tests.support.collection import settings_for
 from tests.support.engines import Engines
@@ -27,5 +29,16 @@ def base(engines: Engines) -> Settings:
 
 @pytest.fixture
 def topics(base: Settings, tmp_path: Path) -> Settings:
-    """As `base`, with topics of the test's own."""
-    return settings_for(base, tmp_path, {})
+    """As `base`, with topics of the test's own.
+
+    For producers without a publisher, which would begin again: no transaction is aborted because a busy machine takes more than 5 s for it.
+    """
+    made = settings_for(base, tmp_path, {})
+    return made.model_copy(update={"kafka": made.kafka.model_copy(update={"transaction_timeout_ms": 600_000})})
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy broker may take longer to answer a producer's start than a component should wait."""
+    monkeypatch.setattr(transactions, "CONNECT_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(kafka_transport, "TAIL_TIMEOUT_S", 60.0)

@@ -35,7 +35,7 @@ def test_records_are_in_the_lake_before_spark_has_started_and_once_after_runs_wi
         asked = threading.Event()
 
         def no_spark(*_: Any, end: threading.Event = asked) -> Any:
-            assert end.wait(120)
+            assert end.wait(600)
             raise EngineUnavailable("no Spark", engine="spark")
 
         monkeypatch.setattr(lake_job, "start_session", no_spark)
@@ -49,7 +49,7 @@ def test_records_are_in_the_lake_before_spark_has_started_and_once_after_runs_wi
             finally:
                 asked.set()
             with pytest.raises(EngineUnavailable, match="no Spark"):
-                start.result(60)
+                start.result(240)
             job.stop()
         rows = {(one.table, one.reader): one.rows for one in report.comparisons}
         assert report.ok, report.to_text()

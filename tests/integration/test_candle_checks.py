@@ -38,7 +38,7 @@ MINUTES = 5
 async def rig(tmp_path: Path) -> AsyncIterator[StreamRig]:
     """A market that has traded for some minutes, and a lake."""
     with object_store(tmp_path) as settings:
-        async with ReplayMarket(MarketConfig(trades_per_s=2.0)) as market, httpx.AsyncClient(base_url=market.url, timeout=20) as http:
+        async with ReplayMarket(MarketConfig(trades_per_s=2.0)) as market, httpx.AsyncClient(base_url=market.url, timeout=60) as http:
             yield StreamRig(settings, market, http)
 
 

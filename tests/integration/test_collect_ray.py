@@ -24,6 +24,7 @@ from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings
 from cryptoviz.shards import shard_name
 from market.server import ReplayMarket
+from tests.support.clock import now_ms
 from tests.support.collection import PROVIDERS, settings_for, until
 from tests.support.engines import kafka_and_redis
 from tests.support.ray_cluster import ray_on
@@ -59,7 +60,7 @@ class Actors:
                 return False
             return (await self.probe(name)).running
 
-        await until(started, 60.0)
+        await until(started, 240)
 
     async def probe(self, name: str) -> Probe:
         probe: Probe = await self.handles[name].probe.remote()
@@ -77,7 +78,7 @@ class Actors:
         async def reached() -> bool:
             return (await self.probe("collector")).metrics["ticks_published_total"] >= goal
 
-        await until(reached, 60.0)
+        await until(reached)
 
 
 @pytest.fixture
@@ -101,6 +102,11 @@ async def started(settings: Settings) -> AsyncIterator[Actors]:
             ray.kill(actors.handles[name])
 
 
+async def published_records(settings: Settings) -> list[UnifiedRecord]:
+    values = await asyncio.to_thread(read_all, settings, settings.kafka.stream_topic)
+    return [UnifiedRecord.from_json(value) for value in values]
+
+
 async def test_actors_killed_in_turn_come_back_without_a_tick_twice(running: tuple[Actors, Settings]):
     actors, settings = running
     await actors.published(3)
@@ -108,13 +114,18 @@ async def test_actors_killed_in_turn_come_back_without_a_tick_twice(running: tup
         await actors.kill(victim)
         await actors.start(victim)
         await actors.published(3)
-    probes = {name: await actors.probe(name) for name in actors.handles}
-    values = await asyncio.to_thread(read_all, settings, settings.kafka.stream_topic)
-    records = [UnifiedRecord.from_json(value) for value in values]
-    assert all(probe.healthy for probe in probes.values()), probes
+
+    async def in_order() -> bool:
+        """A busy machine's polls may be late, and its newest tick a fallback."""
+        assert all([(await actors.probe(name)).healthy for name in actors.handles])
+        records = await published_records(settings)
+        assert max(records, key=lambda record: record.tick_ts).role == "primary"
+        return True
+
+    await until(in_order)
+    records = await published_records(settings)
     assert all(count == 1 for count in Counter(record.event_id for record in records).values())
     assert len(records) == 17 * len({record.tick_ts for record in records}) >= 17 * 12
-    assert records[-1].role == "primary"
 
 
 async def test_coins_of_a_provider_over_several_scrapers(base: Settings, tmp_path: Path):
@@ -131,26 +142,32 @@ async def test_coins_of_a_provider_over_several_scrapers(base: Settings, tmp_pat
                 if scrapers == 3:
                     await actors.kill("scraper/coinbase/2")
                     await actors.published(3)
-                    lead = await actors.probe("scraper/coinbase")
-                    assert (lead.metrics["absent_scrapers"], "polls the coins of scraper/coinbase/2, not there" in lead.message) == (1, True)
+
+                    async def one_is_absent(actors: Actors = actors) -> bool:
+                        lead = await actors.probe("scraper/coinbase")
+                        return lead.metrics["absent_scrapers"] == 1 and "polls the coins of scraper/coinbase/2, not there" in lead.message
+
+                    await until(one_is_absent)
                     await actors.start("scraper/coinbase/2")
 
                 async def divided(actors: Actors = actors) -> bool:
                     probes = [await actors.probe(name) for name in actors.handles if name.startswith("scraper/coinbase/")]
                     return all(probe.healthy and probe.metrics["polls_total"] > probe.metrics[FAILURES_METRIC] for probe in probes)
 
-                await until(divided, 60.0)
+                await until(divided)
                 await actors.published(2)
+                asked_ms = now_ms()
                 (used,) = (await actors.handles["scraper/coinbase"].provider_status.remote()).quotas
             values = await asyncio.to_thread(read_all, settings, settings.kafka.raw_topic)
             exchanges = [one for one in map(orjson.loads, values) if one["provider"] == "coinbase"]
             # One plan for all: each exchange was counted, and more calls were counted than exchanges recorded only where a scraper was killed.
-            assert len(exchanges) <= used.used <= len(exchanges) + 17
+            before = [one for one in exchanges if one["started_ts"] < asked_ms]
+            assert len(before) <= used.used <= len(exchanges) + 17
             ticks.append({one["tick_ts"] for one in exchanges})
         products = [(one["tick_ts"], one["endpoint"]) for one in exchanges if one["attempt"] == 1]
         assert len({endpoint for _, endpoint in products}) >= len(settings.assets)
         assert [one for one, count in Counter(products).items() if count > 1] == []
-        records = [UnifiedRecord.from_json(value) for value in await asyncio.to_thread(read_all, settings, settings.kafka.stream_topic)]
+        records = await published_records(settings)
         assert [one for one, count in Counter(record.event_id for record in records).items() if count > 1] == []
         # Of a tick whose poll took too long, or in which a scraper was killed, coins may lack; the others have all.
         assert {record.asset_id for record in records} == {asset.asset_id for asset in settings.assets}

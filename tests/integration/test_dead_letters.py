@@ -119,10 +119,10 @@ def test_a_replay_that_dies_before_its_commit_leaves_nothing_and_is_fenced(rig: 
     StoredLake(rig.settings, "older again", OLDER).take_from_kafka()
     kafka = rig.settings.kafka
     dying = kafka_producer(kafka, {"transactional.id": f"cryptoviz-dead-letter-replay-{kafka.ledger_topic}"})
-    dying.init_transactions(30)
+    dying.init_transactions(60)
     dying.begin_transaction()
     dying.produce(kafka.stream_topic, newest.to_json(), key=b"k", headers=[(HEADER, b"dying")])
-    dying.flush(10)
+    dying.flush(60)
     done = DeadLetterReplay(rig.settings, reasons=["unknown_version"]).run()
     assert done.published == 1
     assert [origin for origin, value in replayed(rig.settings) if value == newest.to_json()] != ["dying"]
@@ -141,7 +141,7 @@ def test_command_line_lists_shows_exports_and_replays(demo: Demo) -> None:
     where: list[tuple[int, int]] = []
     producer.produce(demo.settings.kafka.stream_topic, b"[1, \x1b]", on_delivery=lambda _, done: where.append((done.partition(), done.offset())))
     producer.produce(demo.settings.kafka.raw_topic, exchange(TICK).to_json()[:20])
-    producer.flush(10)
+    producer.flush(60)
     eventually(lambda: demo.metric("lake", "dead_letters_total") >= 2, 120, 0.3)
     listed = parse(demo.cli("dead-letters", "--json", "--reason", "not_json"))
     assert listed["total"] >= 2

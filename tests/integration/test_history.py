@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
+import orjson
 import pytest
 
 from actors.backfill.history_client import HistoryClient, HistoryResponse
@@ -77,14 +77,17 @@ async def test_a_refusal_is_waited_for_and_binds_the_scraper(tmp_path: Path) -> 
         clock, settings = PatientClock(), settings_at(market, tmp_path)
         history_client = HistoryClient("binance", settings, clock)
         market.faults.add(
-            {"provider": "binance", "kind": "http_status", "parameters": {"status": 429, "retry_after": 1}}, market.clock.monotonic_s()
+            {"provider": "binance", "kind": "http_status", "parameters": {"status": 429, "retry_after": 1}, "count": 1}, market.clock.monotonic_s()
         )  # fmt: skip
-        asyncio.get_running_loop().call_later(1.5, market.faults.clear)
         asked = await ask(history_client, [SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE])
         await history_client.aclose()
         assert asked.points
         assert history_client.calls >= 2
-        assert any(1.0 <= wait <= 3.0 for wait in clock.waits)
+        entries = orjson.loads(market.request_log.page(0, 10_000))["entries"]
+        refused, *later = [(entry["status"], entry["ts_ms"]) for entry in entries if entry["provider"] == "binance"]
+        assert refused[0] == 429
+        assert min(ts_ms for _, ts_ms in later) >= refused[1] + 1_000
+        assert sum(clock.waits) > 0.5
         assert (settings.run_dir / "hold-off-binance.json").exists()
 
 

@@ -234,4 +234,4 @@ def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]
         "COLUMNS": "120",
     }
     command = [str(Path(sys.executable).with_name("cryptoviz")), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)

@@ -51,7 +51,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 def publish(settings: Settings, trades: list[tuple[bytes, bytes]], changes: tuple[bytes, ...] = (), quotes: tuple[bytes, ...] = ()) -> None:
     """One transaction of trades, changes of gaps, and quotes."""
     out = producer(settings.kafka, {"transactional.id": "trades-test", "linger.ms": 1})
-    out.init_transactions(30)
+    out.init_transactions(60)
     out.begin_transaction()
     for key, value in trades:
         out.produce(settings.kafka.trades_topic, value, key=key)
@@ -59,7 +59,7 @@ def publish(settings: Settings, trades: list[tuple[bytes, bytes]], changes: tupl
         out.produce(settings.kafka.trade_gaps_topic, value, key=b"binance:BTCUSDT")
     for value in quotes:
         out.produce(settings.kafka.quotes_topic, value, key=b"binance:BTCUSDT")
-    out.commit_transaction(30)
+    out.commit_transaction(60)
 
 
 def test_every_trade_is_in_the_lake_once_for_both_readers(rig: Rig) -> None:

@@ -118,6 +118,6 @@ def test_spark_reads_the_folder(copy: Path, events: list[str], settings: Setting
     """In a separate process, so that the JVM ends with it."""
     call = example("scala", "spark.read").strip().replace("s3a://crypto-data-partitioned", str(copy))
     environment = {"PATH": "/usr/bin:/bin", "JAVA_HOME": str(java_home()), "PYSPARK_PYTHON": sys.executable}
-    done = subprocess.run([sys.executable, "-c", SPARK, call], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", SPARK, call], env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(json.loads(done.stdout)) == events

@@ -30,14 +30,14 @@ def put(settings: Settings, partition: int, tick_ts: int, asset: int = 0) -> str
     one = record(tick_ts, DEFAULT_ASSETS[asset])
     out = producer(settings.kafka)
     out.produce(settings.kafka.stream_topic, one.to_json(), key=one.asset_id.encode(), partition=partition)
-    assert out.flush(20) == 0
+    assert out.flush(60) == 0
     return one.event_id
 
 
 def add_partitions(settings: Settings, count: int) -> None:
     topic = settings.kafka.stream_topic
     admin = admin_client(settings.kafka)
-    admin.create_partitions([NewPartitions(topic, count)])[topic].result(20)
+    admin.create_partitions([NewPartitions(topic, count)])[topic].result(60)
     eventually(lambda: len(admin.list_topics(topic, timeout=60).topics[topic].partitions) == count)
 
 

@@ -104,7 +104,7 @@ def run(binaries: Path, settings: Settings, tmp_path: Path):
     }
 
     def command(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(binaries / program), *arguments], env=own, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run([str(binaries / program), *arguments], env=own, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
 
     return command
 

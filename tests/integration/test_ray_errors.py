@@ -26,7 +26,7 @@ from tests.support.waiting import eventually_async
 pytestmark = pytest.mark.integration
 
 NAMESPACE = "test-ray-errors"
-PATIENT_S = 60.0
+PATIENT_S = 180.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,7 +123,7 @@ except PreflightError as error:
     print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code], env=os.environ | {"RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True, check=True, timeout=300
     )
     versions = f"with: Ray: {re.escape(ray.__version__)} .* with: Ray: 1.2.3 .*"
     message = f"the Ray cluster at {re.escape(address)} cannot be joined: Version mismatch: .* {versions}"

@@ -15,7 +15,7 @@ from actors.ray_actor import RayActor
 from control.reconcile.components import ComponentSpec
 from control.reconcile.ray_runtime import RayRuntime
 from control.reconcile.supervisor import SUPERVISOR_NAME
-from cryptoviz.components import ComponentKind
+from cryptoviz.components import ComponentKind, Probe
 from cryptoviz.errors import ComponentLost, EngineUnavailable, PreflightError, TerminalError
 from tests.support.ray_cluster import ray_on
 from tests.support.waiting import eventually_async
@@ -43,8 +43,19 @@ class Specs:
     def __init__(self, *, supervised: bool) -> None:
         self.supervised = supervised
 
-    def __call__(self, name: str, how: str = "", start_timeout_s: float = 30.0, actor: str = CLASS) -> ComponentSpec:
+    def __call__(self, name: str, how: str = "", start_timeout_s: float = 120.0, actor: str = CLASS) -> ComponentSpec:
         return ComponentSpec(name, ComponentKind.ENGINE, actor, (how,) if how else (), start_timeout_s=start_timeout_s, supervised=self.supervised)
+
+
+async def answered(runtime: RayRuntime, spec: ComponentSpec) -> Probe:
+    """The first probe with an answer: a busy machine's actor may not give one within the runtime's 4 s."""
+
+    async def answer() -> Probe:
+        probe = await runtime.probe(spec)
+        assert probe.pid is not None, probe.message
+        return probe
+
+    return await eventually_async(answer)
 
 
 @pytest.fixture(params=[False, True], ids=["alone", "supervised"])
@@ -57,7 +68,7 @@ async def test_start_probe_stop_and_the_name_is_free(runtime: RayRuntime, spec: 
     assert await runtime.find(one) is None
     await runtime.start(one)
     await runtime.start(one)
-    first = await runtime.probe(one)
+    first = await answered(runtime, one)
     assert first.running
     assert first.pid != os.getpid()
     await runtime.stop(one, 5)
@@ -66,7 +77,7 @@ async def test_start_probe_stop_and_the_name_is_free(runtime: RayRuntime, spec: 
     with pytest.raises(ComponentLost, match="gone"):
         await runtime.probe(one)
     await runtime.start(one)
-    assert (await runtime.probe(one)).pid != first.pid
+    assert (await answered(runtime, one)).pid != first.pid
     await runtime.stop(one, 5)
 
 
@@ -78,10 +89,10 @@ async def test_a_prepared_actor_is_the_one_that_is_started(runtime: RayRuntime) 
         return (await runtime.probe(one)).metrics == {"prepared": 1.0}
 
     await eventually_async(prepared)
-    before = await runtime.probe(one)
+    before = await answered(runtime, one)
     assert not before.running
     await runtime.start(one)
-    after = await runtime.probe(one)
+    after = await answered(runtime, one)
     assert (after.running, after.pid) == (True, before.pid)
     await runtime.stop(one, 5)
     assert await runtime.find(one) is None
@@ -123,7 +134,7 @@ async def test_a_stop_that_hangs_ends_in_a_kill(runtime: RayRuntime, spec: Specs
     for how in ("hang in stop", "bug in stop"):
         one = spec(how.replace(" ", "-"), how)
         await runtime.start(one)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             await runtime.stop(one, 1)
         assert await runtime.find(one) is None
 
@@ -131,8 +142,13 @@ async def test_a_stop_that_hangs_ends_in_a_kill(runtime: RayRuntime, spec: Specs
 async def test_a_probe_that_fails_is_unhealthy_not_lost(runtime: RayRuntime, spec: Specs) -> None:
     one = spec("odd", "bug in probe")
     await runtime.start(one)
-    probe = await runtime.probe(one)
-    assert (probe.running, probe.healthy, probe.message) == (True, False, "probe failed: ZeroDivisionError: oops")
+
+    async def failed() -> bool:
+        probe = await runtime.probe(one)
+        assert (probe.running, probe.healthy, probe.message) == (True, False, "probe failed: ZeroDivisionError: oops")
+        return True
+
+    await eventually_async(failed)
     await runtime.stop(one, 5)
     one = spec("silent", "hang in probe")
     await runtime.start(one)
@@ -144,7 +160,7 @@ async def test_a_probe_that_fails_is_unhealthy_not_lost(runtime: RayRuntime, spe
 async def test_a_killed_process_is_noticed_and_started_again(runtime: RayRuntime, spec: Specs) -> None:
     one = spec("killed")
     await runtime.start(one)
-    before = (await runtime.probe(one)).pid
+    before = (await answered(runtime, one)).pid
     assert before is not None
     os.kill(before, signal.SIGKILL)
 
@@ -156,7 +172,7 @@ async def test_a_killed_process_is_noticed_and_started_again(runtime: RayRuntime
 
     await eventually_async(noticed)
     await runtime.start(one)
-    after = await runtime.probe(one)
+    after = await answered(runtime, one)
     assert after.running
     assert after.pid != before
     await runtime.stop(one, 5)
@@ -176,7 +192,7 @@ async def test_supervised_components_share_a_process_and_end_one_by_one(runtime:
     spec = Specs(supervised=True)
     one, two, hanging = spec("one"), spec("two"), spec("three", "hang in stop")
     await asyncio.gather(*map(runtime.start, (one, two, hanging)))
-    pids = {(await runtime.probe(each)).pid for each in (one, two, hanging)}
+    pids = {(await answered(runtime, each)).pid for each in (one, two, hanging)}
     assert len(pids) == 1
     assert os.getpid() not in pids
     # Neither an orderly stop nor one that ends in a kill concerns the others, also when another controller does it.
@@ -186,7 +202,7 @@ async def test_supervised_components_share_a_process_and_end_one_by_one(runtime:
     assert all([await successor.find(each) for each in (two, hanging)])
     await successor.stop(hanging, 0.5)
     assert await runtime.find(hanging) is None
-    assert {(await runtime.probe(two)).pid} == pids
+    assert {(await answered(runtime, two)).pid} == pids
     await successor.stop(two, 5)
     assert not await RayActor(SUPERVISOR_NAME, NAMESPACE).exists()
 
@@ -194,7 +210,7 @@ async def test_supervised_components_share_a_process_and_end_one_by_one(runtime:
 async def test_supervised_components_are_lost_and_started_again_together(runtime: RayRuntime) -> None:
     both = [Specs(supervised=True)(name) for name in ("one", "two")]
     await asyncio.gather(*map(runtime.start, both))
-    before = (await runtime.probe(both[0])).pid
+    before = (await answered(runtime, both[0])).pid
     assert before is not None
     os.kill(before, signal.SIGKILL)
 
@@ -207,7 +223,7 @@ async def test_supervised_components_are_lost_and_started_again_together(runtime
     for each in both:
         await eventually_async(partial(lost, each))
     await asyncio.gather(*map(runtime.start, both))
-    after = {(await runtime.probe(each)).pid for each in both}
+    after = {(await answered(runtime, each)).pid for each in both}
     assert len(after) == 1
     assert before not in after
     await asyncio.gather(*(runtime.stop(each, 5) for each in both))

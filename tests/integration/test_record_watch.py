@@ -49,22 +49,22 @@ class Waiting:
         return self.thread.is_alive() and self.watch.waiting
 
     def ends(self) -> bool:
-        self.thread.join(20)
+        self.thread.join(120)
         return not self.thread.is_alive() and not self.watch.waiting
 
 
 def test_a_wait_ends_with_the_commit_of_a_record_and_not_before(topics: Settings) -> None:
     topic = topics.kafka.stream_topic
     out = producer(topics.kafka, {"transactional.id": topic})
-    out.init_transactions(20)
+    out.init_transactions(60)
     waiting = Waiting(topics)
     assert waiting.goes_on()
     for partition in (0, 1):
         out.begin_transaction()
         out.produce(topic, b"a record", partition=partition)
-        assert out.flush(20) == 0
+        assert out.flush(60) == 0
         assert waiting.goes_on()
-        out.commit_transaction(20)
+        out.commit_transaction(60)
         assert waiting.ends()
         assert ends_of(topics, topic)[partition] > waiting.position[topic, partition]
         waiting = Waiting(topics, waiting.watch)
@@ -77,7 +77,7 @@ def test_records_before_the_wait_end_it_at_once(topics: Settings) -> None:
     topic = topics.kafka.stream_topic
     out = producer(topics.kafka)
     out.produce(topic, b"a record", partition=1)
-    assert out.flush(20) == 0
+    assert out.flush(60) == 0
     watch = RecordWatch(topics.kafka, [topic], 0.0)
     watch.wait({(topic, 0): 0, (topic, 1): 0})
     watch.wait({(topic, 0): 0, (topic, 1): 0})
@@ -88,12 +88,12 @@ def test_an_aborted_transaction_ends_a_wait(topics: Settings) -> None:
     """It moves the end offset, which the job counts as records behind Kafka until the next batch."""
     topic = topics.kafka.stream_topic
     out = producer(topics.kafka, {"transactional.id": topic})
-    out.init_transactions(20)
+    out.init_transactions(60)
     waiting = Waiting(topics)
     out.begin_transaction()
     out.produce(topic, b"never", partition=0)
-    assert out.flush(20) == 0
-    out.abort_transaction(20)
+    assert out.flush(60) == 0
+    out.abort_transaction(60)
     assert waiting.ends()
 
 

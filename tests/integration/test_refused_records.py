@@ -29,8 +29,8 @@ def limit(settings: Settings, topic: str, max_bytes: int) -> None:
     entry = ConfigEntry("max.message.bytes", str(max_bytes), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     admin = admin_client(settings.kafka)
-    admin.incremental_alter_configs([resource])[resource].result(10)
-    eventually(lambda: admin.describe_configs([resource])[resource].result(10)["max.message.bytes"].value == str(max_bytes))
+    admin.incremental_alter_configs([resource])[resource].result(60)
+    eventually(lambda: admin.describe_configs([resource])[resource].result(60)["max.message.bytes"].value == str(max_bytes))
 
 
 @pytest.mark.parametrize(("broker_bytes", "size"), [(4_000, 6_000), (2 << 20, 3 << 20)], ids=["by the broker", "by the client"])
@@ -45,7 +45,7 @@ def test_rejected_records_are_left_out_and_the_rest_is_published(topics: Setting
     publisher.start()
     publisher.offer(KafkaTransaction(whole.identity, whole.tick_ts, messages))
     publisher.offer(tick(2))
-    assert publisher.close(60)
+    assert publisher.close(240)
     refused = {key.decode() for name, about in seen.calls if name == "refused" for key in (about[1],)}  # type: ignore[index]
     assert refused == large
     assert [name for name, _ in seen.calls] == ["connected", "refused", "refused", "published", "published"]
@@ -85,7 +85,7 @@ def test_an_exchange_that_is_refused_is_recorded_with_less_of_its_body(topics: S
     sink(exchange(T0, fetch_id="large", body=body))
     sink(exchange(T0 + 1000, fetch_id="small"))
     eventually(lambda: publisher.stats.transactions_total == 4, 120)
-    assert publisher.close(60)
+    assert publisher.close(240)
     found = [RawExchange(**orjson.loads(value)) for value in read_all(topics, topics.kafka.raw_topic)]
     assert sorted((one.fetch_id, len(one.body or ""), is_cut(one.error)) for one in found) == [("large", 5_000, True), ("small", 45, False)]
     assert publisher.stats.refused_total == 2
