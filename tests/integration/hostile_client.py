@@ -1,8 +1,9 @@
 """Collection with one hostile provider, in a separate process whose memory is measured: `python -m tests.integration.hostile_client`.
 
-Reads JSON from standard input: `kinds` (name -> base address of CoinGecko), `others` (provider -> base address), `ticks` of each kind. Prints one
-line of JSON per kind: outcomes of CoinGecko's raw exchanges, providers of the prices with reasons, and the peak growth of resident memory since
-the end of the first kind, which warms up the process.
+Reads JSON from standard input: `kinds` (name -> base address of CoinGecko), `others` (provider -> base address), `ticks` of each kind that are whole
+and in time (within `latest_ms`), however many others a busy machine makes meanwhile. Prints one line of JSON per kind: outcomes of CoinGecko's raw
+exchanges, providers of those ticks' prices with reasons, and the peak growth of resident memory since the end of the first kind, which warms up the
+process.
 """
 
 from __future__ import annotations
@@ -72,8 +73,24 @@ class Published:
         self.transactions.append(transaction)
         self.after_ms.append(self._clock.now_ms() - transaction.tick_ts)
 
+    def good(self, assets: int, latest_ms: int) -> list[KafkaTransaction]:
+        """The ticks that were closed in time with all prices of one of the first two providers."""
+        return [
+            each
+            for each, after_ms in zip(self.transactions, self.after_ms, strict=True)
+            if len(each.messages) == assets and after_ms < latest_ms and {one["provider"] for one in records_of(each)} in FIRST
+        ]
 
-async def suffer(name: str, address: str, others: dict[str, str], ticks: int, home: Path) -> dict[str, Any]:
+
+FIRST = ({"coingecko"}, {"coinmarketcap"})
+
+
+def records_of(transaction: KafkaTransaction) -> list[dict[str, Any]]:
+    return [orjson.loads(message.value) for message in transaction.messages]
+
+
+async def suffer(name: str, address: str, order: dict[str, Any], home: Path) -> dict[str, Any]:
+    others, ticks, latest_ms = order["others"], int(order["ticks"]), int(order["latest_ms"])
     clock = SystemClock()
     bases = {"coingecko": address, **others}
     providers = {provider: {"base_url": base, "rate_limit_wait_s": 0.1} for provider, base in bases.items()}
@@ -87,7 +104,7 @@ async def suffer(name: str, address: str, others: dict[str, str], ticks: int, ho
     tasks = [asyncio.create_task(work) for work in (*(loop.run() for loop in loops), core.run())]
 
     async def enough() -> bool:
-        return len(published.transactions) >= ticks
+        return len(published.good(len(settings.assets), latest_ms)) >= ticks
 
     try:
         await eventually_async(enough, 120)
@@ -97,7 +114,8 @@ async def suffer(name: str, address: str, others: dict[str, str], ticks: int, ho
         await asyncio.gather(*tasks, return_exceptions=True)
         for provider in made.values():
             await provider.aclose()
-    records = [orjson.loads(message.value) for transaction in published.transactions for message in transaction.messages]
+    good = published.good(len(settings.assets), latest_ms)
+    records = [record for transaction in good for record in records_of(transaction)]
     # The first tick may have begun before the loops did.
     own = [exchange for exchange in exchanges if exchange.provider == "coingecko"]
     return {
@@ -106,9 +124,8 @@ async def suffer(name: str, address: str, others: dict[str, str], ticks: int, ho
         "outcomes": sorted({exchange.outcome for exchange in own}),
         "errors": sorted({exchange.error or "" for exchange in own}),
         "others_ok": sorted({exchange.provider for exchange in exchanges if exchange.provider != "coingecko" and exchange.outcome == "ok"}),
-        "records": len(records),
+        "good_ticks": len(good),
         "sources": sorted({(record["provider"], record["fallback_reason"] or "") for record in records}),
-        "latest_ms": max(published.after_ms),
     }
 
 
@@ -116,7 +133,7 @@ async def run(order: dict[str, Any]) -> None:
     with TemporaryDirectory() as home:
         usual: int | None = None
         for name, address in order["kinds"].items():
-            found = await suffer(name, address, order["others"], order["ticks"], Path(home))
+            found = await suffer(name, address, order, Path(home))
             usual = usual or resident()
             print(json.dumps(found | {"grown_mb": (found["peak"] - usual) / MB}), flush=True)
 

@@ -19,6 +19,7 @@ from aiosmtpd.smtp import Envelope
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from cryptoviz.alerts import store as alert_store
 from cryptoviz.alerts.channels import channels_of
 from cryptoviz.alerts.evaluate import Evaluation, RuleState, firing_of
 from cryptoviz.alerts.rule import Direction, Kind, Rule
@@ -56,7 +57,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[AlertStore]:
+def store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[AlertStore]:
+    """Waits for a busy machine's Redis; no claim expires during a test."""
+    monkeypatch.setattr(alert_store, "_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(alert_store, "_EXPIRES_MS", 600_000)
     made = AlertStore(settings)
     yield made
     made.close()
@@ -241,7 +245,7 @@ class Mailbox:
 def test_a_test_message_reaches_webhook_and_mail_from_the_command(store: AlertStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hook, "got", [])
     mailbox = Mailbox()
-    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port(), ready_timeout=60.0)
     server.start()
 
     def run(*arguments: str) -> tuple[int, dict[str, str], str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +40,8 @@ def request_log(running: Collection) -> list[dict[str, Any]]:
 async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path: Path):
     async with collection(base, tmp_path) as running:
         await running.published(6)
+        published = max(record.tick_ts for record in await running.records())
+        await until(partial(snapshot_since, base, published))
         await running.stop()
         records, raw, served = await running.records(), await running.raw(), request_log(running)
         tick = await asyncio.to_thread(redis_client.Redis.from_url(**base.redis.connection(60)).get, "cryptoviz:latest:tick")
@@ -52,21 +56,45 @@ async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path
     for provider in ("coingecko", "coinmarketcap"):
         prices = [entry["prices"] for entry in served if entry["provider"] == provider and entry["prices"]]
         exchanges = [exchange for exchange in raw if exchange["provider"] == provider]
-        assert len(prices) == len(exchanges) == len({exchange["fetch_id"] for exchange in exchanges})
-        by_fetch = {exchange["fetch_id"]: (exchange, price) for exchange, price in zip(exchanges, prices, strict=True)}
+        assert len(exchanges) == len({exchange["fetch_id"] for exchange in exchanges})
+        good = [exchange for exchange in exchanges if exchange["outcome"] == "ok"]
+        # A response that came too late for its tick has no body in the topic; one may be on its way at the end.
+        assert 0 <= len(prices) - len(good) <= len(exchanges) - len(good) + 1
+        bodies = iter(prices)
+        by_fetch = {one["fetch_id"]: (one, next(price for price in bodies if is_of(price, one["body"]))) for one in good}
         for record in records:
             if record.provider == provider:
                 exchange, price = by_fetch[record.fetch_id]
                 assert exchange["tick_ts"] == record.tick_ts
                 assert price[record.provider_asset_id] == record.price
-    # Besides prices each provider's listing was requested once, which is not recorded.
-    lists = [(entry["provider"], entry["endpoint"]) for entry in served if not entry["prices"]]
-    assert sorted(lists) == [("coingecko", "/coins/list"), ("coinmarketcap", "/public-api/v1/cryptocurrency/map")]
-    assert {record.role for record in records} == {"primary"}
+    # Besides prices each provider's listing was requested, which is not recorded.
+    lists = {(entry["provider"], entry["endpoint"]) for entry in served if not entry["prices"]}
+    assert lists == {("coingecko", "/coins/list"), ("coinmarketcap", "/public-api/v1/cryptocurrency/map")}
+    assert {(record.provider, record.role, record.fallback_reason) for record in records} - {LATE} == {("coingecko", "primary", None)}
     assert isinstance(tick, bytes)
-    assert int(tick) == max(by_tick)
-    expected = {r.asset_id: r for r in records if r.tick_ts == max(by_tick)}
+    assert published <= int(tick) <= max(by_tick)
+    expected = {r.asset_id: r for r in records if r.tick_ts == int(tick)}
     assert {key.decode(): UnifiedRecord.from_json(value) for key, value in latest.items()} == expected
+
+
+def is_of(prices: Mapping[str, float], body: str) -> bool:
+    """Whether these are the prices of a provider's body."""
+    return set(prices.values()) <= set(numbers(orjson.loads(body)))
+
+
+def numbers(value: object) -> Iterator[float]:
+    """Every number at any depth of JSON."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from numbers(each)
+    elif isinstance(value, int | float):
+        yield value
+
+
+async def snapshot_since(base: Settings, tick_ts: int) -> bool:
+    """Whether Redis has a tick that is no older."""
+    async with redis_client.asyncio.Redis.from_url(**base.redis.connection(60)) as client:
+        return int(await client.get("cryptoviz:latest:tick") or 0) >= tick_ts
 
 
 FAULTS: list[tuple[str, dict[str, Any], str]] = [
@@ -163,14 +191,13 @@ async def test_a_stopped_primary_is_unavailable_and_a_gap_is_counted_when_all_fa
         running.misbehave("coinmarketcap", "http_status", status=500)
 
         async def gaps() -> bool:
-            return await running.metric("gaps_total") >= 17
+            probe = await running.collector.probe()
+            return probe.metrics["gaps_total"] >= 17 and "no price for 17 of 17 assets" in probe.message
 
         await until(gaps)
-        probe = await running.collector.probe()
         records = await running.records()
     reasons = {(r.provider, r.fallback_reason) for r in records if r.tick_ts >= stopped}
     assert reasons == {("coinmarketcap", "unavailable")}
-    assert "no price for 17 of 17 assets" in probe.message
 
 
 async def test_a_restarted_collector_repeats_no_tick(base: Settings, tmp_path: Path):
@@ -182,10 +209,13 @@ async def test_a_restarted_collector_repeats_no_tick(base: Settings, tmp_path: P
             await running.collector.start()
             running.client.away = False
             await running.published(2)
-        probes = [await scraper.probe() for scraper in running.scrapers.values()]
+
+        async def healthy() -> bool:
+            return all([(await scraper.probe()).healthy for scraper in running.scrapers.values()])
+
+        await until(healthy)
         await running.stop()
         records = await running.records()
-    assert all(probe.healthy for probe in probes)
     assert all(count == 1 for count in Counter(record.event_id for record in records).values())
     assert len({r.tick_ts for r in records}) * 17 == len(records)
 
@@ -211,7 +241,7 @@ def test_a_producer_killed_between_produce_and_commit_leaves_nothing_and_its_suc
     producer.begin_transaction()
     for message in tick_values(1).messages:
         producer.produce(topics.kafka.stream_topic, key=message.key, value=message.value)
-    producer.flush(10.0)  # the broker has them, uncommitted
+    producer.flush(60)  # the broker has them, uncommitted
     successor = stream_transport(topics)
     assert successor.connect() is None
     assert not successor.is_published(tick_values(1))
@@ -251,8 +281,8 @@ def test_the_tail_is_found_behind_many_markers_and_aborted_records(topics: Setti
         producer.begin_transaction()
         for message in tick_values(8).messages:
             producer.produce(topics.kafka.stream_topic, key=message.key, value=message.value)
-        producer.flush(10.0)
-        producer.abort_transaction(10.0)
+        producer.flush(60)
+        producer.abort_transaction(60)
     unknown = KafkaTransport(topics.kafka, topics.kafka.stream_topic, uuid.uuid4().hex, PublishedTicks())
     assert unknown.connect() == tick_values(7).tick_ts
     assert len(read_tail(topics.kafka, topics.kafka.stream_topic)) == 17
@@ -277,8 +307,12 @@ async def test_redis_away_holds_nothing_up_and_is_filled_again(base: Settings, e
         await asyncio.to_thread(engines.redis.stop)
         try:
             await running.published(3)
-            assert await running.metric("snapshot_failures_total") > 0
-            assert "Redis" in (await running.collector.probe()).message
+
+            async def said() -> bool:
+                probe = await running.collector.probe()
+                return probe.metrics["snapshot_failures_total"] > 0 and "Redis" in probe.message
+
+            await until(said)
         finally:
             await asyncio.to_thread(engines.redis.start)
         client = redis_client.Redis.from_url(**base.redis.connection(60))
@@ -287,7 +321,11 @@ async def test_redis_away_holds_nothing_up_and_is_filled_again(base: Settings, e
             return await asyncio.to_thread(client.hlen, "cryptoviz:latest") == 17
 
         await until(filled)
-        assert (await running.collector.probe()).healthy
+
+        async def healthy() -> bool:
+            return (await running.collector.probe()).healthy
+
+        await until(healthy)
 
 
 async def test_ticks_wait_for_a_broker_that_is_away_and_none_is_lost(base: Settings, engines: Engines, tmp_path: Path):
@@ -297,10 +335,10 @@ async def test_ticks_wait_for_a_broker_that_is_away_and_none_is_lost(base: Setti
         try:
 
             async def waiting() -> bool:
-                return await running.metric("queue_ticks") >= 3
+                probe = await running.collector.probe()
+                return probe.metrics["queue_ticks"] >= 3 and "Kafka (kafka.bootstrap_servers) has not acknowledged" in probe.message
 
             await until(waiting)
-            assert "Kafka (kafka.bootstrap_servers) has not acknowledged" in (await running.collector.probe()).message
         finally:
             await asyncio.to_thread(engines.kafka.start)
 
@@ -310,8 +348,9 @@ async def test_ticks_wait_for_a_broker_that_is_away_and_none_is_lost(base: Setti
         await until(flushed, 120)
         await running.published(2)
         await running.stop()
-        records = await running.records()
+        records, without_price = await running.records(), await running.without_price()
     ticks = sorted({record.tick_ts for record in records})
-    assert ticks == list(range(ticks[0], ticks[-1] + 1000, 1000))
+    assert set(ticks) | without_price >= set(range(ticks[0], ticks[-1] + 1000, 1000))
+    assert len(without_price) < len(ticks)
     assert len(records) == 17 * len(ticks)
     assert all(count == 1 for count in Counter(record.event_id for record in records).values())

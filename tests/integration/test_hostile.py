@@ -38,15 +38,20 @@ def server() -> Iterator[dict[str, str]]:
             yield json.loads(process.stdout.readline())
         finally:
             process.stdin.close()
-            process.wait(20)
+            process.wait(120)
 
 
 def suffer(server: dict[str, str], kinds: dict[str, str], **environment: str) -> dict[str, dict[str, Any]]:
     """Results of the collection, by kind. The first kind is not hostile and warms up the process."""
-    order = {"kinds": {"warm-up": server["harm"] + "/good"} | kinds, "others": {name: server[name] for name in OTHERS}, "ticks": TICKS}
+    order = {
+        "kinds": {"warm-up": server["harm"] + "/good"} | kinds,
+        "others": {name: server[name] for name in OTHERS},
+        "ticks": TICKS,
+        "latest_ms": LATEST_MS,
+    }
     command = [sys.executable, "-m", "tests.integration.hostile_client"]
     done = subprocess.run(
-        command, input=json.dumps(order), capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT | environment, timeout=240, check=False
+        command, input=json.dumps(order), capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT | environment, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     found = {one["kind"]: one for one in map(json.loads, done.stdout.splitlines())}
@@ -56,11 +61,10 @@ def suffer(server: dict[str, str], kinds: dict[str, str], **environment: str) ->
 
 def check_that_others_went_on(found: dict[str, Any], reason: str) -> None:
     assert found["others_ok"] == sorted(OTHERS)
-    assert found["records"] == TICKS * 17
-    # All prices are the next provider's, with CoinGecko's reason, within the tick.
+    # Whole ticks, within their time: all prices are the next provider's, with CoinGecko's reason.
+    assert found["good_ticks"] >= TICKS
     assert ["coinmarketcap", reason] in found["sources"]
     assert {provider for provider, _ in found["sources"]} == {"coinmarketcap"}
-    assert found["latest_ms"] < LATEST_MS
 
 
 HARM = {
@@ -98,7 +102,7 @@ def test_harm_is_bounded_and_stays_with_its_provider(server: dict[str, str]):
         # A poll that is cancelled at the end of the run counts as a timeout.
         assert set(one["outcomes"]) - {"timeout"} == {reason} - {"timeout"}, kind
         check_that_others_went_on(one, reason)
-    with urlopen(f"{server['harm']}/hits", timeout=10) as answer:
+    with urlopen(f"{server['harm']}/hits", timeout=60) as answer:
         assert json.load(answer) == [], "a redirect was followed"
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A MinIO, and a factory of settings for two pipelines."""
-    with object_store(tmp_path_factory.mktemp("lease"), lease_s=3) as settings:
+    with object_store(tmp_path_factory.mktemp("lease"), lease_s=12) as settings:
         yield settings
 
 
@@ -56,12 +56,13 @@ def test_a_second_pipeline_is_refused_until_the_first_gives_the_lease_back(store
 def test_a_holder_that_renews_no_more_is_overtaken_when_its_time_is_up(store: Settings) -> None:
     """Its machine is lost: its process state is unknown here."""
     cell = S3ConditionalObject(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json")
-    gone = Holder("lake", "p1", "run1", "elsewhere", "boot", 1, "home", "then", "soon", 3.0)
+    gone = Holder("lake", "p1", "run1", "elsewhere", "boot", 1, "home", "then", "later", 600.0)
     seen = cell.read()
-    cell.write(gone.to_json(), seen.etag if seen else None)
+    etag = cell.write(gone.to_json(), seen.etag if seen else None)
     mine = lease_of(store, "lake", "p2", "run2")
     with pytest.raises(LeaseHeld):
         mine.acquire()
+    cell.write(replace(gone, until="soon", lasts_s=1.0).to_json(), etag)
 
     def taken() -> bool:
         try:

@@ -164,7 +164,7 @@ def test_killed_anywhere_it_continues_with_the_same_rows(store: Settings) -> Non
         expected = delta_rows(store, "prices")
         child = subprocess.run(
             [sys.executable, "-m", "tests.integration.maintenance_child", stage, str(store.home / "scratch")],
-            env=environment, cwd=Path(__file__).parents[2], timeout=120, check=False, capture_output=True, text=True,
+            env=environment, cwd=Path(__file__).parents[2], timeout=300, check=False, capture_output=True, text=True,
         )  # fmt: skip
         assert child.returncode == -signal.SIGKILL, child.stderr
         assert delta_rows(store, "prices").equals(expected), stage
@@ -200,7 +200,7 @@ class Repeat(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self.done.set()
-        self.join(30)
+        self.join(240)
 
     def __enter__(self) -> Self:
         self.start()
@@ -247,13 +247,12 @@ def test_readers_in_a_loop_never_see_a_wrong_snapshot(store: Settings, least: in
 
     merges, windows = 0.0, []
     with Repeat(commit) as commits, Repeat(read_delta) as deltas, Repeat(read_rows) as rows, Repeat(read_plain) as plains:
-        while merges < least and not any(one.errors for one in (commits, deltas, rows, plains)):
+        while (merges < least or len(set(snapshots)) <= least) and not any(one.errors for one in (commits, deltas, rows, plains)):
             result = a_round(store, NOON)
             merges += result.figures.get("merges", 0)
             windows.append(result.window_ms)
     for one in (commits, deltas, rows, plains):
         assert not one.errors, one.errors
-    assert len(set(snapshots)) > least
     say(f"commits {writer.next_offset // 2}, merges {merges:.0f}, plain window ms {max(windows):.0f} at most; ",
         f"delta snapshots {len(snapshots)} right, plain reads {plain.count(True)} right, {plain.count(False)} not")  # fmt: skip
     a_round(store)

@@ -95,7 +95,7 @@ def market() -> Iterator[ReplayMarket]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    asyncio.run_coroutine_threadsafe(made.start(), loop).result(60)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result(240)
     yield made
     asyncio.run_coroutine_threadsafe(made.stop(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
@@ -179,7 +179,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Ite
         certificates, keys = mutual_tls(tmp_path_factory.mktemp("tls"))
         env = canary_environment(home, market, echo) | certificates | hostile_shell(trap, tmp_path_factory.mktemp("user"))
         try:
-            started = subprocess.run([CRYPTOVIZ, "up", "--detach"], env=env, capture_output=True, text=True, timeout=420, check=False)
+            started = subprocess.run([CRYPTOVIZ, "up", "--detach"], env=env, capture_output=True, text=True, timeout=600, check=False)
             assert started.returncode == 0, started.stderr + started.stdout
             pipeline = Demo(load_settings_file(home / "run" / "settings.json"), env)
             said = {"up": started.stdout + started.stderr}
@@ -204,7 +204,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Ite
             yield Whole(pipeline, echo, trap, said, {f"token {who}": token for who, token in tokens.items()}, keys)
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run([CRYPTOVIZ, "down"], env=env, capture_output=True, timeout=120, check=False)
+                subprocess.run([CRYPTOVIZ, "down"], env=env, capture_output=True, timeout=300, check=False)
             kill_all(home)
 
 
@@ -348,7 +348,7 @@ def command_lines(*groups: tuple[str, Mapping[str, str], tuple[tuple[str, ...], 
 
 
 def run(env: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
 
 
 def answered(question: Callable[[], bool]) -> bool:

@@ -14,6 +14,7 @@ import orjson
 
 from actors.collecting.actor import CollectorActor
 from actors.scraping.actor import ScraperActor
+from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import TickResult, UnifiedRecord
 from cryptoviz.settings import Settings, load_settings
@@ -78,6 +79,12 @@ class Collection:
     async def raw(self) -> list[dict[str, Any]]:
         values = await asyncio.to_thread(read_all, self.settings, self.settings.kafka.raw_topic)
         return [orjson.loads(value) for value in values]
+
+    async def without_price(self) -> set[int]:
+        """Ticks for which no provider's prices were there in time, as on a busy machine, by what the collector recorded."""
+        own = [one for one in await self.raw() if (one["provider"], one["endpoint"]) == (RECORDER, TICK)]
+        results = {one["tick_ts"]: orjson.loads(one["body"])["results"].values() for one in own}
+        return {tick_ts for tick_ts, found in results.items() if all("failure" in result for result in found)}
 
     async def published(self, more: int, timeout_s: float = 120.0) -> None:
         """Wait for this number of further acknowledged ticks that began after this call: ticks of a queue do not count."""

@@ -73,7 +73,7 @@ def control_client(settings: Settings, token: str) -> ControlClient:
     """A client with a token, and the certificates of the settings."""
     control = settings.control
     roots, certificate, key = control.tls_cert, control.tls_client_cert, control.tls_client_key
-    return ControlClient(control.address, token=token, root_certificates=roots, client_certificate=certificate, client_key=key)
+    return ControlClient(control.address, token=token, root_certificates=roots, client_certificate=certificate, client_key=key, timeout_s=60)
 
 
 def _refusal(client: ControlClient, name: str) -> str:
@@ -93,10 +93,12 @@ async def page(pipeline: Demo, wanted: str) -> list[Output]:
 
 
 async def _view(pipeline: Demo, view: str, wanted: str) -> list[Output]:
-    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=120) as client:
         answer = (await client.get(f"{pipeline.page}?view={view}")).raise_for_status()
     (token,) = set(re.findall(r'"token":\s*"([^"]+)"', answer.text))
-    request = HTTPRequest(pipeline.page.replace("http:", "ws:") + "ws", headers={"Origin": pipeline.page.rstrip("/")})
+    request = HTTPRequest(
+        pipeline.page.replace("http:", "ws:") + "ws", headers={"Origin": pipeline.page.rstrip("/")}, connect_timeout=60, request_timeout=60
+    )
     connection = await websocket_connect(request, subprotocols=["bokeh", token])
 
     async def content_of(kind: str) -> str:
@@ -121,7 +123,7 @@ async def _view(pipeline: Demo, view: str, wanted: str) -> list[Output]:
 def spark_ui(settings: Settings) -> Iterator[Output]:
     """Pages and REST interface of Spark's UI."""
     ui = f"http://127.0.0.1:{settings.lake.ui_port}"
-    with httpx.Client(trust_env=False, follow_redirects=True, timeout=60) as client:
+    with httpx.Client(trust_env=False, follow_redirects=True, timeout=120) as client:
         application = client.get(f"{ui}/api/v1/applications").json()[0]["id"]
         api = f"/api/v1/applications/{application}"
         paths = ["/jobs/", "/stages/", "/storage/", "/environment/", "/executors/", "/SQL/", "/StreamingQuery/"]
@@ -133,7 +135,7 @@ def ray_dashboard(settings: Settings) -> Iterator[Output]:
     """Ray's dashboard, with its token."""
     head = f"http://127.0.0.1:{settings.ray.dashboard_port}"
     token = {"Authorization": f"Bearer {settings.ray_token_file.read_text().strip()}"}
-    with httpx.Client(trust_env=False, headers=token, follow_redirects=True, timeout=60) as client:
+    with httpx.Client(trust_env=False, headers=token, follow_redirects=True, timeout=120) as client:
         kinds = ("actors", "nodes", "workers", "tasks", "jobs", "objects", "runtime_envs", "placement_groups", "cluster_events")
         paths = [f"/api/v0/{kind}?detail=true&limit=1000" for kind in kinds]
         paths += ["/nodes?view=summary", "/logical/actors", "/api/jobs/", "/api/cluster_status", "/api/version"]
