@@ -74,15 +74,15 @@ class Published:
         self.after_ms.append(self._clock.now_ms() - transaction.tick_ts)
 
     def good(self, assets: int, latest_ms: int) -> list[KafkaTransaction]:
-        """The ticks that were closed in time with all prices of one of the first two providers."""
+        """The ticks that were closed in time with all prices, those of the first two providers."""
         return [
             each
             for each, after_ms in zip(self.transactions, self.after_ms, strict=True)
-            if len(each.messages) == assets and after_ms < latest_ms and {one["provider"] for one in records_of(each)} in FIRST
+            if len(each.messages) == assets and after_ms < latest_ms and {one["provider"] for one in records_of(each)} <= FIRST
         ]
 
 
-FIRST = ({"coingecko"}, {"coinmarketcap"})
+FIRST = {"coingecko", "coinmarketcap"}
 
 
 def records_of(transaction: KafkaTransaction) -> list[dict[str, Any]]:
