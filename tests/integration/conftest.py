@@ -28,17 +28,12 @@ def base(engines: Engines) -> Settings:
 
 
 @pytest.fixture
-def topics(base: Settings, tmp_path: Path) -> Settings:
+def topics(base: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """As `base`, with topics of the test's own.
 
-    For producers without a publisher, which would begin again: no transaction is aborted because a busy machine takes more than 5 s for it.
+    For producers without a publisher, which would begin again: a busy machine may take longer for a start or a transaction than a component waits.
     """
-    made = settings_for(base, tmp_path, {})
-    return made.model_copy(update={"kafka": made.kafka.model_copy(update={"transaction_timeout_ms": 600_000})})
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy broker may take longer to answer a producer's start than a component should wait."""
     monkeypatch.setattr(transactions, "CONNECT_TIMEOUT_S", 60.0)
     monkeypatch.setattr(kafka_transport, "TAIL_TIMEOUT_S", 60.0)
+    made = settings_for(base, tmp_path, {})
+    return made.model_copy(update={"kafka": made.kafka.model_copy(update={"transaction_timeout_ms": 600_000})})

@@ -42,7 +42,7 @@ def redis_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Set
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine's Redis may answer later than a poll can wait; each process would then go by what it knows itself."""
     for module in (kept_state, rate_limiter, quota_store):
-        monkeypatch.setattr(module, "_TIMEOUT_S", 30.0)
+        monkeypatch.setattr(module, "_TIMEOUT_S", 3.0)
 
 
 def settings_for(base: Settings, home: Path, name: str, **provider: Any) -> Settings:
