@@ -9,12 +9,13 @@ import pytest
 
 from cryptoviz.clock import SystemClock
 from dashboard.app_context import AppContext
+from dashboard.feeds.summary import price_history
 from dashboard.views.numbers import format_compact, format_count, format_percent, format_price
 from dashboard.views.statistics import PriceHistory
 from dashboard.views.texts import speak
 from tests.browser.conftest import Opener, shown_text, until_shown
 from tests.support.dashboard_server import NoHistory
-from tests.support.page_stack import BASE_PRICES, TICK_MS, record
+from tests.support.page_stack import BASE_PRICES, TICK_MS, price_table, record
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.browser
@@ -97,6 +98,37 @@ def test_the_crosshair_in_a_gap_shows_no_candle(app_context: AppContext, served:
     eventually(lambda: "104.00" in legend_at(4))
     eventually(lambda: "no ticks" in legend_at(2))
     assert "100.00" not in legend_at(2)
+
+
+def test_times_follow_the_chosen_clock(app_context: AppContext, served: str, open_page: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = 1_769_903_998_000  # 2026-01-31 23:59:58 UTC; five and a half hours later in India
+    rows = price_table([record("bitcoin", newest - before * TICK_MS, 100.0) for before in range(8, -1, -1)])
+    monkeypatch.setattr(NoHistory, "prices", lambda *_: price_history(rows, 100, TICK_MS))
+    app_context.live.apply([record("bitcoin", newest - before * MINUTE_MS, 100.0, quote_currency="EUR") for before in range(59, -1, -1)])
+    page = open_page(f"{served}?coin=bitcoin&tf=1m&view=coin", timezone="Asia/Kolkata", wait_for=".cv-quote-price").page
+    page.add_init_script("""(() => {
+      const write = CanvasRenderingContext2D.prototype.fillText
+      window.written = []
+      CanvasRenderingContext2D.prototype.fillText = function (words, ...rest) { window.written.push(words); return write.call(this, words, ...rest) }
+    })()""")
+    page.reload()
+
+    def shows(mode: str, tick: str, candle: str, axis: str) -> None:
+        until_shown(page, ".cv-clock-mode", mode)
+        until_shown(page, ".cv-history-table cv-time", tick)
+        until_shown(page, ".cv-stat-to cv-time", tick)
+        until_shown(page, ".cv-legend", candle)
+        eventually(lambda: axis in page.evaluate("window.written"))
+
+    shows("UTC", "31/01/2026, 23:59:58", "31/01/2026, 23:59", "23:30")
+    page.evaluate("window.written = []")
+    page.locator('[data-do="clock"]').click()
+    local = ("LOC", "01/02/2026, 05:29:58", "01/02/2026, 05:29", "05:00")
+    shows(*local)
+    page.reload()
+    shows(*local)
+    page.get_by_role("button", name="Next page").click()  # rows change in place
+    until_shown(page, ".cv-history-table cv-time", "01/02/2026, 05:29:42")
 
 
 def test_reduced_motion_stops_the_flashes(app_context: AppContext, served: str, open_page: Opener) -> None:

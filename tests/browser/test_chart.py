@@ -139,6 +139,62 @@ def test_averages_comparison_scales_and_overlay_have_the_values(
     assert seen.errors == []
 
 
+def test_the_wheel_zooms_a_drag_pans_and_now_returns(app_context: AppContext, served: str, open_page: Opener) -> None:
+    """Ranges are in candles, counted from the first; the chart shows the newest 90, and leaves room for four."""
+    minute = SystemClock().now_ms() // MINUTE_MS * MINUTE_MS
+    starts = [minute - (299 - number) * MINUTE_MS for number in range(300)]
+    # In another currency than the older tick of `new_app_context`, which would be the first candle.
+    app_context.live.apply([record("bitcoin", start, 100.0 + start / MINUTE_MS % 7, quote_currency="EUR") for start in starts])
+    page = open_page(f"{served}?coin=bitcoin&tf=1m&view=coin", wait_for=".cv-chart-place canvas").page
+    eventually(lambda: len(candles_of(page)) == 300)
+    box = page.locator(".cv-chart-place").bounding_box()
+    assert box is not None
+    middle, height = box["x"] + box["width"] / 2, box["y"] + box["height"] / 3
+
+    def visible() -> list[float]:
+        found = drawn(page)["range"]
+        return [found["from"], found["to"]]
+
+    def shows(expected: list[float], off: float) -> bool:
+        assert visible() == pytest.approx(expected, abs=off)
+        return True
+
+    def place(start: int) -> float:
+        """Pixels from the left."""
+        return float(page.evaluate("start => cv.drawnChart().x[start]", start))
+
+    def drag(pixels: float) -> None:
+        page.mouse.move(middle, height)
+        page.mouse.down()
+        page.mouse.move(middle + pixels, height, steps=50)
+        page.mouse.up()
+
+    eventually(lambda: shows([209, 303], 0.01))
+    below = min(starts, key=lambda start: abs(place(start) - box["width"] / 2))
+    kept = place(below)
+    page.mouse.move(box["x"] + kept, height)
+    page.mouse.wheel(0, -100)
+    eventually(lambda: visible()[1] - visible()[0] == pytest.approx(95 / 1.1 - 1, abs=0.1))  # 95 candles; each is a tenth wider
+    assert place(below) == pytest.approx(kept, abs=1), "what is under the pointer stays there"
+    page.mouse.wheel(0, 100)
+    eventually(lambda: visible()[1] - visible()[0] == pytest.approx(95 / 1.1 / 0.9 - 1, abs=0.1))
+
+    before, width = visible(), (place(starts[-1]) - place(starts[-51])) / 50
+    drag(150)
+    eventually(lambda: shows([edge - 150 / width for edge in before], 1))
+    before = visible()
+    app_context.live.apply([record("bitcoin", minute + MINUTE_MS, 105.0, quote_currency="EUR")])
+    eventually(lambda: minute + MINUTE_MS in candles_of(page))
+    shows(before, 0.01)  # a new candle does not take away what is looked at
+
+    page.locator(".cv-now").click()
+    eventually(lambda: shows([210, 304], 0.01))
+    drag(150)
+    eventually(lambda: visible()[1] < 299)
+    page.keyboard.press("n")
+    eventually(lambda: shows([210, 304], 0.01))
+
+
 def test_a_thousand_coins_are_few_elements_and_all_within_reach(app_context: AppContext, served: str, open_page: Opener) -> None:
     tick = SystemClock().now_ms() // TICK_MS * TICK_MS
     app_context.live.apply([coin(i, tick, 1.0 + i) for i in range(1000)])
