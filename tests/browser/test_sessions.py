@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import itertools
 import logging
+import sys
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psutil
 import pytest
 
 from dashboard.app_context import AppContext
 from dashboard.page_session import Session
+from dashboard.shared_state import RING_TICKS
 from tests.browser.conftest import Opener
 from tests.support.dashboard_server import FIRST_TICK_MS, serving
 from tests.support.page_client import PageClient
@@ -29,8 +31,21 @@ PAGES = 6
 VISITS = 200
 WARM = 50
 """Visits before memory is compared: caches and pools have their size then."""
-LEFT_MB = 15
-"""Growth allowed for 150 visits. A session takes about 0.7 MB, so that a tenth of them kept would be as much."""
+LEFT_BLOCKS, LEFT_MB = 20_000, 2.0
+"""Growth allowed for 150 visits: the blocks of ten sessions. One takes about 2 000 blocks, and 0.1 MB of malloc."""
+
+
+class Mallinfo(ctypes.Structure):
+    """Of mallinfo2(3)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    )
+
+
+LIBC = ctypes.CDLL("libc.so.6")
+LIBC.mallinfo2.restype = Mallinfo
 
 
 @pytest.fixture
@@ -111,15 +126,22 @@ def test_two_hundred_visits_leave_no_session_and_no_memory(
         gc.collect()
         return len(app_context.wakeups) == without_pages and all(one() is None for one in sessions)
 
-    def used_mb() -> float:
-        return psutil.Process().memory_full_info().uss / 2**20
+    def in_use() -> tuple[int, float]:
+        """Blocks of Python's allocator, and MB of malloc: not the pages that both keep for later, which depend on how many visits meet."""
+        found = LIBC.mallinfo2()
+        return sys.getallocatedblocks(), (found.uordblks + found.hblkhd) / 2**20
 
+    # Ticks are kept too, up to a bound: prices of each coin, and records for alerts, which wait for Redis here. Both are full from here on.
+    for _ in range(RING_TICKS):
+        publish()
     # Not in this thread, whose loop is Playwright's while its browser runs.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, visits(WARM)).result()
         eventually(gone, timeout_s=120)
-        before = used_mb()
+        before = in_use()
         thread.submit(asyncio.run, visits(VISITS - WARM)).result()
         eventually(gone, timeout_s=120)
-    assert len(sessions) == VISITS
-    assert used_mb() - before < LEFT_MB
+    after = in_use()
+    assert len(sessions) >= VISITS  # a page that waits longer than 2.5 s for its browser is built again: 206 at a load of 20
+    assert after[0] - before[0] < LEFT_BLOCKS
+    assert after[1] - before[1] < LEFT_MB
