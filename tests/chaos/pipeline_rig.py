@@ -54,15 +54,19 @@ def component(demo: Demo, name: str) -> ComponentStatus:
 
 def assert_no_longer_said(demo: Demo, name: str, text: str) -> None:
     """Check that the status of a component stops to contain `text`: the controller asks components one after the other, which takes a round."""
-    eventually(lambda: text not in component(demo, name).message, 15, 0.1)
+    eventually(lambda: text not in component(demo, name).message, 60, 0.1)
 
 
 def process_of(demo: Demo, name: str) -> psutil.Process:
     """Process of a component, which may be starting, or of the controller."""
     if name == CONTROLLER:
-        (found,) = (one for one in processes_of(demo.settings.home) if kind_of(one) == "Controller")
-        return found
-    return psutil.Process(eventually(lambda: component(demo, name).pid, 60, 0.2))
+        return eventually(lambda: _only([one for one in processes_of(demo.settings.home) if kind_of(one) == "Controller"]), 120, 0.2)
+    return psutil.Process(eventually(lambda: component(demo, name).pid, 120, 0.2))
+
+
+def _only(found: list[psutil.Process]) -> psutil.Process:
+    assert len(found) == 1, found  # another may be about to end
+    return found[0]
 
 
 def in_order(demo: Demo) -> bool:
@@ -96,7 +100,7 @@ class Recovery:
         self._begun_ms = now_ms()
         self._begun_s = time.monotonic()
 
-    def made(self, demo: Demo, timeout_s: float = 180.0) -> float:
+    def made(self, demo: Demo, timeout_s: float = 300.0) -> float:
         """Seconds until then."""
 
         def there() -> bool:
@@ -133,13 +137,13 @@ def assert_none_skipped(demo: Demo, since_ms: int) -> None:
     assert set(found.values()) == {len(DEFAULT_ASSETS)}
 
 
-def assert_exact(demo: Demo, wait_s: float = 90.0, at_least: int = _MIN_ROWS) -> int:
+def assert_exact(demo: Demo, wait_s: float = 240.0, at_least: int = _MIN_ROWS) -> int:
     """Compare what the market served with Kafka, and Kafka with the lake for both readers. Returns the number of records.
 
     No record is lost or duplicated, by topic position and by event; a tick has an asset at most once; a raw exchange is published once; every price
     was served by the market.
     """
-    eventually(lambda: len(live(demo)) >= at_least, 180, 0.5)
+    eventually(lambda: len(live(demo)) >= at_least, 300, 0.5)
     stream = demo.stream()
     records = [record for record in stream.values() if record.kind == Kind.LIVE]
     assert max(Counter(record.event_id for record in records).values()) == 1

@@ -57,7 +57,7 @@ class Load(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self._stop_now.set()
-        self.join(30)
+        self.join(120)
 
 
 def probe_of(host: LakeHost) -> Any:
@@ -137,7 +137,7 @@ class Figures:
         say(f"{self.name}: recovery in s:", json.dumps(self.seconds))
 
 
-def assert_same_sets(settings: Settings, feeds: Sequence[Feed], wait_s: float = 120.0) -> None:
+def assert_same_sets(settings: Settings, feeds: Sequence[Feed], wait_s: float = 240.0) -> None:
     """Check that each event acknowledged by Kafka, by this test's count, is in the lake once, for a Delta reader and a plain reader of the folder."""
     report = caught_up(settings, wait_s)
     assert report.ok, report.to_text()
@@ -160,13 +160,13 @@ class Progress:
         self._begun_s = time.monotonic()
         self._owed = sum(feed.rows for feed in feeds) if owed is None else owed
 
-    def made(self, timeout_s: float = 180.0, batches: int = 1) -> float:
+    def made(self, timeout_s: float = 300.0, batches: int = 1) -> float:
         """Seconds until then, and until `batches` further ticks are in the lake."""
         goal = self._owed + batches * len(DEFAULT_ASSETS)
         eventually(lambda: rows_committed(self._settings) >= goal, timeout_s, every_s=0.1)
         return time.monotonic() - self._begun_s
 
 
-def lag_over(host: LakeHost, records: float, timeout_s: float = 30) -> Any:
+def lag_over(host: LakeHost, records: float, timeout_s: float = 120) -> Any:
     """The probe once the lake lags by this number of records."""
     return eventually(lambda: (seen := host.probe()).metrics.get("lag_records", 0) > records and seen, timeout_s, every_s=0.2)

@@ -52,7 +52,7 @@ class Child:
         """Ticks of the stream topic, once for each record."""
         return [orjson.loads(value)["tick_ts"] for value in read_all(self.settings, self.settings.kafka.stream_topic)]
 
-    async def more(self, count: int, timeout_s: float = 60.0) -> None:
+    async def more(self, count: int, timeout_s: float = 240.0) -> None:
         """Wait for this number of further ticks in Kafka, none older than now."""
         since = now_ms()
 
@@ -70,7 +70,7 @@ class Child:
 
     def end(self) -> str:
         """Publish the queue and end. Returns the collector's last message."""
-        return self.process.communicate(timeout=60)[0]
+        return self.process.communicate(timeout=240)[0]
 
 
 def child_of(settings: Settings, home: Path) -> Child:
@@ -188,7 +188,7 @@ async def broker_still(engines: Engines, home: Path, seconds: float) -> None:
             await asyncio.sleep(seconds)
         finally:
             os.kill(pid, signal.SIGCONT)
-        await child.more(3, 120.0)
+        await child.more(3)
         assert "took over" not in child.end()
         assert_exact(market, child.settings, all_served=False)
         if seconds < 100:

@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 """Of a call: longer than the controller's restart."""
 MOMENTS = {"scraper/coingecko": 1.0, "redis": 1.0, "collector": 2.0, "lake": 8.0}
 """How long the start of a component takes, about: the controller is killed within it, s."""
@@ -42,12 +42,12 @@ def pids(demo: Demo, but: str) -> dict[str, int | None]:
         assert all(found.values()), found
         return found
 
-    return eventually(known, 30, 0.2)
+    return eventually(known, 120, 0.2)
 
 
 def answers(demo: Demo) -> bool:
     try:
-        with ControlClient.from_settings(demo.settings, timeout_s=1.0, retry=None) as client:
+        with ControlClient.from_settings(demo.settings, timeout_s=5.0, retry=None) as client:
             return bool(client.list().components)
     except CryptoVizError:
         return False
@@ -68,13 +68,13 @@ def killed_in(demo: Demo, verb: str, name: str, after_s: float, figures: Figures
         threading.Event().wait(after_s)
         controller.send_signal(signal.SIGKILL)
         killed_s = time.monotonic()
-        eventually(lambda: answers(demo), 60, 0.05)
+        eventually(lambda: answers(demo), 240, 0.05)
         figures.add(f"controller, in a {verb}", time.monotonic() - killed_s)
         first = call.result(TIMEOUT_S)
     wanted = "RUNNING" if verb == "start" else "STOPPED"
     again = asked(demo, verb, name)
     assert {str(first.desired), str(again.desired)} == {wanted}
-    demo.await_states(120, **{name.replace("/", "__"): wanted})
+    demo.await_states(240, **{name.replace("/", "__"): wanted})
     assert process_of(demo, CONTROLLER).pid != controller.pid
 
 
@@ -82,11 +82,11 @@ def killed_in(demo: Demo, verb: str, name: str, after_s: float, figures: Figures
 def test_a_controller_killed_in_a_start_or_stop_keeps_what_is_wanted(demo: Demo, name: str) -> None:
     figures, chance = Figures("fault 11"), random.Random(SEED)
     for _ in range(ROUNDS):
-        eventually(lambda: in_order(demo), 120, 0.3)
+        eventually(lambda: in_order(demo), 240, 0.3)
         others = pids(demo, name)
         killed_in(demo, "stop", name, chance.uniform(0.0, 0.5), figures)
         killed_in(demo, "start", name, chance.uniform(0.0, MOMENTS[name]), figures)
-        eventually(lambda: in_order(demo), 120, 0.3)
+        eventually(lambda: in_order(demo), 240, 0.3)
         # No other component was restarted, by any of the controllers.
         assert pids(demo, name) == others
     figures.tell()
@@ -110,13 +110,13 @@ def launched(demo: Demo, settings: Settings, folder: Path) -> subprocess.Popen[s
 
 @pytest.mark.short
 def test_of_several_controllers_one_serves_and_another_address_is_refused(demo: Demo, tmp_path: Path) -> None:
-    eventually(lambda: in_order(demo), 120, 0.3)
+    eventually(lambda: in_order(demo), 240, 0.3)
     serving, before = controllers_of(demo), pids(demo, "")
     elsewhere = demo.settings.model_copy(update={"control": demo.settings.control.model_copy(update={"port": free_port()})})
     ours = [launched(demo, demo.settings, tmp_path / f"{number}.json") for number in range(2)]
     other = launched(demo, elsewhere, tmp_path / "other.json")
-    assert [(process.communicate(timeout=90)[0], process.returncode) for process in ours] == [("", 0), ("", 0)]
-    refused = other.communicate(timeout=90)[0]
+    assert [(process.communicate(timeout=240)[0], process.returncode) for process in ours] == [("", 0), ("", 0)]
+    refused = other.communicate(timeout=240)[0]
     assert other.returncode == 1, refused
     assert f"a controller already serves at {demo.settings.control.address}, not at {elsewhere.control.address}" in refused
     assert controllers_of(demo) == serving
@@ -126,12 +126,12 @@ def test_of_several_controllers_one_serves_and_another_address_is_refused(demo: 
 def test_controllers_started_while_the_first_restarts_become_one(demo: Demo, tmp_path: Path) -> None:
     figures = Figures("fault 13, controllers")
     for number in range(ROUNDS):
-        eventually(lambda: in_order(demo), 120, 0.3)
+        eventually(lambda: in_order(demo), 240, 0.3)
         before = pids(demo, "")
         more = [launched(demo, demo.settings, tmp_path / f"{number}-{one}.json") for one in range(2)]
         process_of(demo, CONTROLLER).send_signal(signal.SIGKILL)
         killed_s = time.monotonic()
-        assert [(process.communicate(timeout=90)[0], process.returncode) for process in more] == [("", 0), ("", 0)]
+        assert [(process.communicate(timeout=240)[0], process.returncode) for process in more] == [("", 0), ("", 0)]
         figures.add("all of them see the one", time.monotonic() - killed_s)
         assert controllers_of(demo)
         assert pids(demo, "") == before

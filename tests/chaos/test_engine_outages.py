@@ -45,20 +45,20 @@ def kill(demo: Demo, name: str) -> None:
     """Kill an engine, and wait until the controller has seen it."""
     restarts = component(demo, name).restarts
     process_of(demo, name).send_signal(signal.SIGKILL)
-    eventually(lambda: component(demo, name).restarts > restarts, 30, 0.1)
+    eventually(lambda: component(demo, name).restarts > restarts, 120, 0.1)
 
 
 @pytest.mark.short
 def test_ticks_wait_for_a_killed_broker_and_none_is_lost(demo: Demo) -> None:
     figures, chance = Figures("fault 6, broker killed"), random.Random(SEED)
     for _ in range(ROUNDS):
-        eventually(lambda: in_order(demo), 60, 0.3)
+        eventually(lambda: in_order(demo), 120, 0.3)
         before = newest(demo)
         threading.Event().wait(chance.uniform(0, demo.settings.collect.tick_s))
         kill(demo, "kafka")
         back = Recovery()
         figures.add("killed", back.made(demo))
-        eventually(lambda: component(demo, "collector").metrics["queue_ticks"] == 0, 30, 0.2)
+        eventually(lambda: component(demo, "collector").metrics["queue_ticks"] == 0, 120, 0.2)
         assert_none_skipped(demo, before)
     figures.tell()
     assert_exact(demo)
@@ -68,15 +68,15 @@ def test_ticks_wait_for_a_killed_broker_and_none_is_lost(demo: Demo) -> None:
 def test_a_broker_that_stands_still_is_reported_and_its_ticks_wait_within_a_bound(demo: Demo, seconds: float) -> None:
     figures = Figures("fault 6, broker stopped")
     for _ in range(1 if seconds < 60 else ROUNDS):
-        eventually(lambda: in_order(demo), 60, 0.3)
+        eventually(lambda: in_order(demo), 120, 0.3)
         before = newest(demo)
         with stopped(process_of(demo, "kafka")):
             begun = now_ms()
-            eventually(lambda: "does not answer" in component(demo, "kafka").message, 30, 0.1)
+            eventually(lambda: "does not answer" in component(demo, "kafka").message, 120, 0.1)
             eventually(
-                lambda: "has not acknowledged" in component(demo, "collector").message or "kafka" in component(demo, "collector").message, 30, 0.1
+                lambda: "has not acknowledged" in component(demo, "collector").message or "kafka" in component(demo, "collector").message, 120, 0.1
             )
-            most = 0.0
+            most = eventually(lambda: max(0.0, demo.metric("collector", "queue_ticks")))
             while now_ms() - begun < seconds * 1000:
                 most = max(most, demo.metric("collector", "queue_ticks"))
                 threading.Event().wait(0.2)
@@ -118,7 +118,7 @@ def read_only(demo: Demo) -> Iterator[None]:
     """A replica of a server that does not exist: it answers reads, and refuses writes."""
     assert command(demo, "REPLICAOF", "127.0.0.1", 1)
     try:
-        eventually(lambda: "Redis (redis.url) does not accept the snapshot" in component(demo, "collector").message, 20, 0.1)
+        eventually(lambda: "Redis (redis.url) does not accept the snapshot" in component(demo, "collector").message, 120, 0.1)
         yield
     finally:
         assert command(demo, "REPLICAOF", "NO", "ONE")
@@ -129,7 +129,7 @@ def without_replicas(demo: Demo) -> Iterator[None]:
     """Writes are refused because too few replicas would have them."""
     assert command(demo, "CONFIG", "SET", "min-replicas-to-write", 3)
     try:
-        eventually(lambda: "Redis (redis.url) does not accept the snapshot" in component(demo, "collector").message, 20, 0.1)
+        eventually(lambda: "Redis (redis.url) does not accept the snapshot" in component(demo, "collector").message, 120, 0.1)
         yield
     finally:
         assert command(demo, "CONFIG", "SET", "min-replicas-to-write", 0)
@@ -138,7 +138,7 @@ def without_replicas(demo: Demo) -> Iterator[None]:
 @contextlib.contextmanager
 def still(demo: Demo) -> Iterator[None]:
     with stopped(process_of(demo, "redis")):
-        eventually(lambda: "does not answer" in component(demo, "redis").message, 30, 0.1)
+        eventually(lambda: "does not answer" in component(demo, "redis").message, 120, 0.1)
         yield
 
 
@@ -150,11 +150,11 @@ REDIS_FAULTS: dict[str, Callable[[Demo], contextlib.AbstractContextManager[None]
 @pytest.mark.short
 def test_prices_continue_without_redis_and_its_snapshot_is_back_in_10_s(demo: Demo) -> None:
     figures = Figures("fault 10")
-    eventually(lambda: in_order(demo), 60, 0.3)
+    eventually(lambda: in_order(demo), 120, 0.3)
     begun = newest(demo)
     with sync_playwright() as playwright:
         page = launch_chromium(playwright).new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.goto(demo.page)
         page.locator(".cv-price").first.wait_for(state="visible")
         for _ in range(ROUNDS):
@@ -162,8 +162,8 @@ def test_prices_continue_without_redis_and_its_snapshot_is_back_in_10_s(demo: De
                 with fault(demo):
                     since = newest(demo)
                     # Prices, their lake and the page go on.
-                    eventually(lambda since=since: len(ticks_since(demo, since)) >= 4, 30, 0.2)  # type: ignore[misc]
-                    shown = eventually(lambda since=since: shown_since(page, since), 20, 0.2)  # type: ignore[misc]
+                    eventually(lambda since=since: len(ticks_since(demo, since)) >= 4, 120, 0.2)  # type: ignore[misc]
+                    shown = eventually(lambda since=since: shown_since(page, since), 60, 0.2)  # type: ignore[misc]
                     assert len(shown) == len(demo.settings.assets)
                 back = Recovery()
                 healed = newest(demo)

@@ -64,11 +64,11 @@ def paused(settings: Settings, what: str, moment: str) -> Iterator[dict[str, Any
         eventually(lambda: psutil.Process(child.pid).status() == psutil.STATUS_STOPPED, 120)
         yield said
         child.send_signal(signal.SIGCONT)
-        assert child.wait(120) == 0
+        assert child.wait(300) == 0
         said.update(json.loads(result.read_text()))
     finally:
         child.kill()
-        child.wait(10)
+        child.wait(60)
 
 
 def prices(first_offset: int, ticks: int = 5) -> Any:

@@ -19,7 +19,7 @@ from tests.support.s3_proxy import S3Proxy
 from tests.support.topics import Feed
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.chaos, pytest.mark.short, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.short, pytest.mark.timeout(1200)]
 
 FAULTS = ("503 SlowDown", "commit's answer lost", "upload reset")
 KILLS = 2
@@ -35,13 +35,13 @@ def test_kills_and_store_faults_lose_and_double_nothing(tmp_path: Path) -> None:
         host.start()
         feed = Feed(direct)
         with Keeper(host), Load(feed):
-            eventually(lambda: host.probe().delivered, 60, every_s=0.2)
+            eventually(lambda: host.probe().delivered, 120, every_s=0.2)
             for name in FAULTS:
                 strike(name, proxy, host, direct, chance)
                 figures.add(name, Progress(direct, [feed]).made())
             for _ in range(KILLS):
                 threading.Event().wait(chance.uniform(0.5, 4.0))  # a seeded moment of a batch
-                os.kill(eventually(lambda: (seen := probe_of(host)) and seen.pid, 60), signal.SIGKILL)
+                os.kill(eventually(lambda: (seen := probe_of(host)) and seen.pid, 120), signal.SIGKILL)
                 figures.add("driver killed", Progress(direct, [feed]).made())
         assert_same_sets(direct, [feed])
     figures.tell()
