@@ -63,4 +63,4 @@ def test_coins_and_views_are_reached_by_keyboard(served: str, open_page: Opener)
     page.keyboard.press("?")
     page.locator("dialog[open]").wait_for()
     page.keyboard.press("Escape")
-    assert page.locator("dialog[open]").count() == 0
+    eventually(lambda: page.locator("dialog[open]").count() == 0)

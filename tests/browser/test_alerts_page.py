@@ -26,7 +26,7 @@ def test_a_rule_of_the_page_fires_and_can_be_muted_and_removed(market: Stack, op
     form.locator("input[name=note]").fill("<b>from the page</b>")
     form.locator(".cv-alert-save").click()
     page.locator("#cv-tab-market").click()
-    until_shown(page, "body", "Alert: lake RUNNING · lake · component RUNNING (<b>from the page</b>)", 30)
+    until_shown(page, "body", "Alert: lake RUNNING · lake · component RUNNING (<b>from the page</b>)")
     page.locator("#cv-tab-alerts").click()
     until_shown(page, ".cv-alerts-table", "<b>from the page</b>")
     until_shown(page, ".cv-alert-state", "active")

@@ -46,7 +46,7 @@ def test_kept_values_of_another_kind_are_as_if_nothing_were_kept(served: str, op
     kept = {"watched": 5, "hidden_columns": {"price": 1}, "sort": "price", "queries": [1], "clock": {}, "reloads": "x"}
     seen.page.evaluate("kept => { for (const [key, value] of Object.entries(kept)) localStorage.setItem(`cv.${key}`, JSON.stringify(value)) }", kept)
     seen.page.reload()
-    until_shown(seen.page, '.cv-price[data-asset="bitcoin"]', "$97,123.45", 30)
+    until_shown(seen.page, '.cv-price[data-asset="bitcoin"]', "$97,123.45")
     assert seen.page.locator(".cv-row").count() == len(BASE_PRICES)
     assert seen.errors == []
 
@@ -85,7 +85,7 @@ def test_the_crosshair_in_a_gap_shows_no_candle(app_context: AppContext, served:
     for before in (30, 29, 4, 0):  # minutes
         app_context.live.apply([record("bitcoin", minute - before * MINUTE_MS, 100.0 + before)])
     page = open_page(f"{served}?view=coin&coin=bitcoin&tf=1m", wait_for=".cv-chart-place canvas").page
-    until_shown(page, ".cv-legend", "100.00", 30)
+    until_shown(page, ".cv-legend", "100.00")
     box = page.locator(".cv-chart-place").bounding_box()
     assert box is not None
 

@@ -76,7 +76,7 @@ def test_the_last_candle_grows_in_place_and_a_currency_is_chosen(app_context: Ap
     app_context.live.apply([record("bitcoin", minute + 3 * TICK_MS, 90.0)])
     eventually(lambda: candles_of(page).get(minute) == (100.0, 102.0, 90.0, 90.0))
     assert page.evaluate("window.sameCanvas.isConnected")
-    assert "Low $90.0000" in shown_text(page, ".cv-legend")
+    until_shown(page, ".cv-legend", "Low $90.0000")
 
     app_context.live.apply([record("bitcoin", minute + 4 * TICK_MS, 80.0, quote_currency="EUR")])
     eventually(lambda: page.locator(".cv-currency").is_visible())
@@ -120,7 +120,7 @@ def test_averages_comparison_scales_and_overlay_have_the_values(
     page.locator(".cv-compare").select_option("ethereum")
     expected = [{"time": (minute + number * MINUTE_MS) // 1000, "value": close} for number, close in enumerate(others)]
     eventually(lambda: (drawn(page).get("other") or [])[1:] == expected)
-    assert drawn(page)["mode"] == PERCENT
+    eventually(lambda: drawn(page)["mode"] == PERCENT)
     page.locator(".cv-compare").select_option("")
     eventually(lambda: drawn(page)["mode"] == LOGARITHMIC)
 
@@ -223,7 +223,7 @@ def test_watched_coins_and_columns_are_kept_in_the_browser(app_context: AppConte
     page.locator(".cv-column-list").get_by_text("Market cap").click()
     page.reload()
     page.locator(".cv-price").first.wait_for()
-    assert page.locator('[data-field="market_cap"]').count() == 0
+    eventually(lambda: page.locator('[data-field="market_cap"]').count() == 0)
     page.locator(".cv-watched").click()
     eventually(lambda: page.locator(".cv-row").count() == 1)
     assert page.locator(".cv-row .cv-name").text_content() == "Solana"
@@ -236,7 +236,7 @@ def test_filters_movers_and_heat_map_follow_the_changes(app_context: AppContext,
     page = open_page(served).page
     page.locator(".cv-filter").select_option("rising")
     eventually(lambda: sorted(page.locator(".cv-row").evaluate_all("rows => rows.map(row => row.dataset.id)")) == ["bitcoin", "solana"])
-    assert page.locator(".cv-mover").first.get_attribute("data-coin") == "solana"
+    eventually(lambda: page.locator(".cv-mover").first.get_attribute("data-coin") == "solana")
     page.locator(".cv-filter").select_option("all")
     page.get_by_role("button", name="Heat map", exact=True).click()
     eventually(lambda: page.locator(".cv-tile").count() == len(BASE_PRICES))
@@ -273,7 +273,7 @@ def test_two_browsers_are_in_step(app_context: AppContext, served: str, open_pag
         app_context.live.apply([walk("bitcoin", tick + step * TICK_MS, 1)[0]])
     for page in pages:
         eventually(lambda page=page: page.locator(".cv-latest-ingest").get_attribute("data-tick-ts") == str(tick + 2 * TICK_MS))  # type: ignore[misc]
-    assert len({shown_text(page, '.cv-price[data-asset="bitcoin"]') for page in pages}) == 1
+    eventually(lambda: len({shown_text(page, '.cv-price[data-asset="bitcoin"]') for page in pages}) == 1)
 
 
 @pytest.mark.parametrize("width", [390, 1440])

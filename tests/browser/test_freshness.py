@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 from cryptoviz.clock import SystemClock
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
-from tests.browser.conftest import Opener, until_shown
+from tests.browser.conftest import DEADLINE_MS, Opener, until_shown
 from tests.support.dashboard_server import new_app_context, serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, record, walk
 from tests.support.waiting import eventually
@@ -86,7 +86,7 @@ def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
     with serving(app_context) as url:
         page = open_page(url).page
         until_shown(page, PILL, "stale")
-        assert_true_ages(page)
+        eventually(lambda: assert_true_ages(page))  # a busy machine's page may be late with its half seconds
         asleep = renderers(known)
         assert asleep
         for process in asleep:
@@ -106,7 +106,7 @@ def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
                 process.send_signal(signal.SIGCONT)
         eventually(lambda: assert_true_ages(page, PILL))
         eventually(lambda: page.evaluate(AGES, PILL)[0][0] == now - 100_000)
-        assert_true_ages(page)
+        eventually(lambda: assert_true_ages(page))
         assert len(marks) - before <= 5
 
 
@@ -117,7 +117,7 @@ def test_a_browser_whose_clock_is_off_shows_the_servers_ages(app_context: AppCon
     with serving(app_context) as url:
         tick(app_context, SystemClock().now_ms() - 30_000)
         page.goto(url)
-        page.locator(".cv-price").first.wait_for(state="visible", timeout=30_000)
+        page.locator(".cv-price").first.wait_for(state="visible", timeout=DEADLINE_MS)
 
         def corrected() -> bool:
             tick(app_context, SystemClock().now_ms() - 20_000)

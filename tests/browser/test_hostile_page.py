@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Response
 
 from cryptoviz.client import ControlClient
+from tests.browser.conftest import DEADLINE_MS
 from tests.support.http_server import threaded_server
 from tests.support.page_stack import Stack
 
@@ -52,6 +53,7 @@ def hostile(browser: Browser) -> Iterator[tuple[Page, list[Response]]]:
     with threaded_server(Blank) as port:
         context = browser.new_context()
         page = context.new_page()
+        page.set_default_timeout(DEADLINE_MS)
         answers: list[Response] = []
         page.on("response", lambda answer: answers.append(answer))
         page.goto(f"http://evil.example:{port}/")
@@ -72,6 +74,7 @@ def test_a_rebound_name_gets_no_page_and_no_websocket(market: Stack, own: str, b
     rebound = f"evil.example:{market.settings.dashboard.port}"
     context = browser.new_context()
     page = context.new_page()
+    page.set_default_timeout(DEADLINE_MS)
     for path in ("", "?view=pipeline", "healthz", "static/js/bokeh.min.js", "autoload.js?bokeh-autoload-element=x", "rest/session_info", "admin"):
         answer = page.goto(f"http://{rebound}/{path}")
         assert answer is not None
@@ -130,7 +133,7 @@ def test_a_link_from_another_site_opens_the_page_alone(hostile: tuple[Page, list
     page.evaluate("url => { window.opened = window.open(url) }", f"http://{own}/")
     opened = page.context.pages[-1] if len(page.context.pages) > 1 else page.context.wait_for_event("page")
     opened.wait_for_url(f"http://{own}/**")
-    opened.locator(".cv-price").first.wait_for(state="visible", timeout=30_000)
+    opened.locator(".cv-price").first.wait_for(state="visible", timeout=DEADLINE_MS)
     # Cross-Origin-Opener-Policy: the opener cannot access the window that it opened.
     assert page.evaluate("window.opened.closed")
     assert opened.evaluate("window.opener") is None

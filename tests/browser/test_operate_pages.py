@@ -50,7 +50,7 @@ def test_topics_show_the_brokers_offsets_and_a_record(market: Stack, open_page: 
     page.get_by_label("Key", exact=True).fill("solana")
     page.get_by_label("Records", exact=True).fill("1")
     page.get_by_role("button", name="Browse").click()
-    until_shown(page, ".cv-found", "1 record shown", 60)
+    until_shown(page, ".cv-found", "1 record shown")
     page.locator(".cv-record summary").first.click()
     shown = page.locator(".cv-record .cv-json").first
     shown.wait_for(state="visible")
@@ -80,7 +80,7 @@ def test_records_are_found_by_their_time(market: Stack, open_page: Opener, now_t
 
 def test_dead_letters_and_empty_states_are_said(market: Stack, filled: int, open_page: Opener) -> None:
     page = open_page(f"{market.url}/?view=topics", wait_for=".cv-topics-table").page
-    until_shown(page, "[data-part='topics.dead']", "No dead letters", 60)
+    until_shown(page, "[data-part='topics.dead']", "No dead letters")
 
 
 def test_sql_runs_and_its_downloads_hold_the_rows(market: Stack, filled: int, open_page: Opener, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_sql_runs_and_its_downloads_hold_the_rows(market: Stack, filled: int, op
     page = seen.page
     page.locator(".cv-sql-text").fill("SELECT tick_ts, price FROM prices WHERE asset_id = 'bitcoin' AND tick_ts < '2024-01-01' ORDER BY tick_ts")
     page.locator(".cv-run-sql").click()
-    until_shown(page, ".cv-sql-note", f"{ROWS} rows", 60)
+    until_shown(page, ".cv-sql-note", f"{ROWS} rows")
     expected = [one.price for one in walk("bitcoin", filled, ROWS)]
     assert [float(str(cell)) for cell in page.locator(".cv-result tbody td:nth-child(2)").all_text_contents()] == expected
     files = {}
@@ -101,7 +101,7 @@ def test_sql_runs_and_its_downloads_hold_the_rows(market: Stack, filled: int, op
     assert pq.read_table(files["Parquet"])["price"].to_pylist() == expected
     page.locator(".cv-sql-text").fill("SELECT * FROM read_csv('/etc/passwd')")
     page.locator(".cv-run-sql").click()
-    until_shown(page, "[data-part='lake.result'] .cv-state-error", "The query failed", 60)
+    until_shown(page, "[data-part='lake.result'] .cv-state-error", "The query failed")
     assert "root:" not in str(page.locator("[data-part='lake.result']").text_content())
     assert seen.errors == []
 
@@ -113,13 +113,13 @@ def test_the_lake_shows_its_files_and_traces_a_price(market: Stack, filled: int,
     page.get_by_label("Coin", exact=True).last.fill("bitcoin")
     page.get_by_label("Tick", exact=True).fill(str(filled + 6000))
     page.get_by_role("button", name="Trace").click()
-    until_shown(page, ".cv-provenance", "crypto-streaming:0:3", 60)
+    until_shown(page, ".cv-provenance", "crypto-streaming:0:3")
     words = str(page.locator(".cv-provenance").text_content())
     assert str(walk("bitcoin", filled, 4)[3].price) in words
     assert "does not have the exchange" in words
     page.get_by_label("Tick", exact=True).fill(str(filled + 1))
     page.get_by_role("button", name="Trace").click()
-    until_shown(page, "[data-part='lake.provenance']", "no such row", 60)
+    until_shown(page, "[data-part='lake.provenance']", "no such row")
     assert seen.errors == []
 
 
@@ -142,15 +142,15 @@ def test_a_click_on_a_price_shows_where_it_comes_from_as_soon_as_the_lake_knows(
     seen = open_page(url)
     page = seen.page
     page.locator(f'.cv-price[data-asset="cosmos"][data-tick="{one.tick_ts}"]').click()
-    until_shown(page, ".cv-trace-panel", "Not in the lake yet", 60)
+    until_shown(page, ".cv-trace-panel", "Not in the lake yet")
     stack.fill_lake([one])
-    until_shown(page, ".cv-trace-panel .cv-provenance", "crypto-streaming:0:0", 60)
+    until_shown(page, ".cv-trace-panel .cv-provenance", "crypto-streaming:0:0")
     assert str(one.price) in str(page.locator(".cv-trace-panel").text_content())
     page.keyboard.press("Escape")
     page.locator('.cv-row[data-id="cosmos"] .cv-name').click()
     until_shown(page, ".cv-quote-name", "Cosmos")
     page.locator(".cv-quote-price").click()
-    until_shown(page, ".cv-trace-panel", str(one.price), 60)
+    until_shown(page, ".cv-trace-panel", str(one.price))
     page.get_by_role("button", name="Show the record").click()
     eventually(lambda: page.evaluate("document.body.dataset.view") == "topics")
     assert page.locator("dialog[open]").count() == 0
@@ -173,14 +173,14 @@ def test_an_operation_is_started_watched_and_cancelled(market: Stack, open_page:
         eventually(lambda: control.operations.get(one.id).over, 120)
         ended = control.operations.get(one.id)
         assert ended.state in (OperationState.CANCELLED, OperationState.SUCCEEDED, OperationState.FAILED)
-        until_shown(page, state, str(ended.state), 60)
+        until_shown(page, state, str(ended.state))
 
 
 def test_a_log_is_shown_as_text(market: Stack, open_page: Opener) -> None:
     (market.settings.log_dir / "lake.log").write_text("level=info event=one\nlevel=error event=two <b>bold</b>\n")
     page = open_page(f"{market.url}/?view=pipeline", wait_for=".cv-act-log").page
     page.get_by_role("button", name="Log of lake", exact=True).click()
-    until_shown(page, ".cv-log-error", "event=two <b>bold</b>", 60)
+    until_shown(page, ".cv-log-error", "event=two <b>bold</b>")
 
 
 def test_providers_show_what_control_says(market: Stack, open_page: Opener) -> None:
@@ -241,7 +241,7 @@ def test_a_reader_signs_in_looks_and_changes_nothing(market: Stack, open_page: O
     assert lake.is_disabled()
     # A visitor can send what the buttons would: the server refuses it.
     page.evaluate("cv.send('pipeline', 'stop', {name: 'lake'})")
-    until_shown(page, ".cv-toast-error", "needs operate", 60)
+    until_shown(page, ".cv-toast-error", "needs operate")
     with ControlClient.from_settings(market.settings, timeout_s=60) as control:
         assert control.get("lake").desired == "RUNNING"
     page.get_by_role("button", name="Sign out").click()

@@ -34,7 +34,7 @@ def test_stop_and_start_of_a_component_go_over_grpc(market: Stack, open_page: Op
         page.locator(".cv-confirm button").click()
         until_shown(page, state_of("lake"), "STOPPED")
         assert control.get("lake").state is ComponentState.STOPPED
-        assert page.get_by_role("button", name="Stop lake", exact=True).is_disabled()
+        eventually(lambda: page.get_by_role("button", name="Stop lake", exact=True).is_disabled())
 
         page.get_by_role("button", name="Start lake", exact=True).click()
         page.locator(".cv-confirm button").click()
@@ -87,9 +87,14 @@ def test_the_theme_can_be_turned_by_hand(market: Stack, open_page: Opener) -> No
 
 def test_consoles_are_linked(market: Stack, open_page: Opener) -> None:
     page = open_page(f"{market.url}/?view=pipeline", wait_for=state_of("lake")).page
-    links = [str(link.get_attribute("href")) for link in page.locator(".cv-consoles a").all()]
     settings = market.settings
-    assert links == [f"http://127.0.0.1:{port}" for port in (settings.ray.dashboard_port, settings.lake.ui_port, settings.s3.console_port)]
+
+    def links() -> list[str]:
+        return [str(link.get_attribute("href")) for link in page.locator(".cv-consoles a").all()]
+
+    eventually(
+        lambda: links() == [f"http://127.0.0.1:{port}" for port in (settings.ray.dashboard_port, settings.lake.ui_port, settings.s3.console_port)]
+    )
 
 
 def test_a_page_without_anything_behind_it_says_what_is_lost(tmp_path: Path, open_page: Opener) -> None:
@@ -99,10 +104,10 @@ def test_a_page_without_anything_behind_it_says_what_is_lost(tmp_path: Path, ope
     try:
         page = open_page(alone.url, wait_for=".cv-banner").page
         until_shown(page, ".cv-control-lost", "Control service lost")
-        until_shown(page, ".cv-feed-lost", "Live data lost", timeout_s=20)
+        until_shown(page, ".cv-feed-lost", "Live data lost")
         until_shown(page, ".cv-global-age", "no data")
         until_shown(page, ".cv-coins .cv-state", "Waiting for the first prices")
-        until_shown(page, ".cv-history .cv-state-error", "Cannot read the lake", timeout_s=60)
+        until_shown(page, ".cv-history .cv-state-error", "Cannot read the lake")
         assert settings.s3.secret_key.get_secret_value() not in alone.log()
     finally:
         alone.stop()

@@ -36,7 +36,7 @@ def test_a_lost_server_is_said_and_the_page_comes_back_with_it(market: Stack, pr
     assert seen.navigations == 1
     process.start()
     eventually(lambda: lost.is_hidden() and seen.navigations >= 2, 120)
-    until_shown(page, ".cv-quote-name", "Ethereum", 60)
+    until_shown(page, ".cv-quote-name", "Ethereum")
     assert page.evaluate("[document.body.dataset.view, new URLSearchParams(location.search).get('tf')]") == ["coin", "5m"]
     market.publisher.tick([record("ethereum", now_tick + TICK_MS, 4_321.5)])
-    until_shown(page, ".cv-quote-price", "4,321.50", 60)
+    until_shown(page, ".cv-quote-price", "4,321.50")

@@ -82,8 +82,8 @@ class Streamed:
             self.out.produce(kafka.trades_topic, one.to_json(), key=b"binance:BTCUSDT", timestamp=one.ingest_ts // 1000)
         for each in changes:
             self.out.produce(kafka.trade_gaps_topic, each, key=b"binance:BTCUSDT")
-        self.out.flush(20)
-        self.out.commit_transaction(20) if commit else self.out.abort_transaction(20)
+        self.out.flush(60)
+        self.out.commit_transaction(60) if commit else self.out.abort_transaction(60)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +99,9 @@ def streamed(stack: Stack) -> Iterator[Streamed]:
     kafka = settings.kafka
     admin = admin_client(kafka)  # lives until the answers are there
     for future in admin.create_topics([NewTopic(kafka.trades_topic, 1, 1), NewTopic(kafka.trade_gaps_topic, 1, 1)]).values():
-        future.result(30)
+        future.result(120)
     out = kafka_producer(kafka, {"transactional.id": f"trades-{secrets.token_hex(4)}", "linger.ms": 5})
-    out.init_transactions(30)
+    out.init_transactions(60)
     first_us = (SystemClock().now_ms() * 1000) - COUNT * EVERY_US
     app_context = AppContext.create(settings, lambda: ControlClient.from_settings(settings), LakeHistory(settings))
     with serving(app_context) as url:
@@ -163,19 +163,19 @@ def test_the_spread_is_that_of_the_last_quote(streamed: Streamed, open_page: Ope
     seen = open_page(f"{streamed.url}?view=trades&coin=bitcoin", wait_for="[data-instrument='binance:BTCUSDT'] .cv-spread")
     page, key = seen.page, quote_key(streamed.settings.ray.namespace, "binance", "BTCUSDT")
     client = redis.Redis.from_url(**streamed.settings.redis.connection(60))
-    client.set(key, quote.to_json(), ex=60)
-    until_shown(page, "[data-instrument='binance:BTCUSDT'] .cv-spread", "0.65 36998.80000000 / 37001.20000000", 30)
+    client.set(key, quote.to_json(), ex=600)
+    until_shown(page, "[data-instrument='binance:BTCUSDT'] .cv-spread", "0.65 36998.80000000 / 37001.20000000")
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     client.delete(key)
     client.close()
-    until_shown(page, "[data-instrument='binance:BTCUSDT'] .cv-spread", "—", 30)
+    until_shown(page, "[data-instrument='binance:BTCUSDT'] .cv-spread", "—")
     assert seen.errors == []
 
 
 def test_candles_are_those_of_all_trades_of_lake_and_topic(streamed: Streamed, open_page: Opener) -> None:
     page = open_page(f"{streamed.url}?view=coin&coin=bitcoin&tf=1m", wait_for=".cv-chart-place canvas").page
-    until_shown(page, ".cv-caption", "from trades of BTCUSDT (binance)", 30)
+    until_shown(page, ".cv-caption", "from trades of BTCUSDT (binance)")
     minutes: dict[int, list[Trade]] = {}
     for number in range(COUNT):
         one = made(number, streamed.first_us)
@@ -214,7 +214,7 @@ def test_candles_are_those_of_all_trades_of_lake_and_topic(streamed: Streamed, o
 
     eventually(marked)
     page.locator(".cv-venue").select_option("polled")
-    until_shown(page, ".cv-caption", "from polled prices", 30)
+    until_shown(page, ".cv-caption", "from polled prices")
 
 
 def test_without_streams_there_is_no_such_page(market: Stack, open_page: Opener) -> None:

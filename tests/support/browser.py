@@ -24,4 +24,4 @@ _ARGUMENTS = [
 def launch_chromium(playwright: Playwright) -> Browser:
     """Debian's Chromium, or Chrome, from the PATH; otherwise Playwright's own, installed by `make test`."""
     found = next((path for name in _NAMES if (path := shutil.which(name))), None)
-    return playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
+    return playwright.chromium.launch(executable_path=found, args=_ARGUMENTS, timeout=180_000)
