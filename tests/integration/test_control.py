@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -62,7 +63,7 @@ def control(settings: Settings) -> Iterator[ControlClient]:
     start_cluster(settings)
     try:
         launch_controller(settings)
-        with ControlClient.from_settings(settings, timeout_s=20) as client:
+        with ControlClient.from_settings(settings, timeout_s=60) as client:
             for name in ENGINES:
                 client.start(name)
             yield client
@@ -78,7 +79,7 @@ def engines_run(control: ControlClient) -> None:
         reach(control, name, ComponentState.RUNNING)
 
 
-def reach(control: ControlClient, name: str, state: ComponentState, timeout_s: float = 90.0) -> ComponentStatus:
+def reach(control: ControlClient, name: str, state: ComponentState, timeout_s: float = 180.0) -> ComponentStatus:
     def there() -> ComponentStatus:
         status = control.get(name)
         # An engine's process id comes with its first probe.
@@ -113,7 +114,7 @@ def test_stop_and_start_follow_at_once(control: ControlClient, settings: Setting
     assert not _answers(settings, "redis")
     assert control.start("redis").state is ComponentState.STARTING
     reach(control, "redis", ComponentState.RUNNING)
-    assert _answers(settings, "redis")
+    eventually(lambda: _answers(settings, "redis"))
     assert control.get("kafka").restarts == 0
 
 
@@ -134,7 +135,7 @@ def test_a_killed_engine_process_comes_back(control: ControlClient, settings: Se
     assert before.pid is not None
     os.kill(before.pid, signal.SIGKILL)
     _comes_back(control, before)
-    assert _answers(settings, name)
+    eventually(lambda: _answers(settings, name))
 
 
 def test_a_killed_supervisor_takes_the_engines_along_and_all_come_back(control: ControlClient, settings: Settings) -> None:
@@ -146,7 +147,7 @@ def test_a_killed_supervisor_takes_the_engines_along_and_all_come_back(control: 
     eventually(lambda: not any(psutil.pid_exists(engine.pid or 0) for engine in before))
     for engine in before:
         _comes_back(control, engine)
-        assert _answers(settings, engine.name)
+        eventually(partial(_answers, settings, engine.name))
 
 
 def test_a_killed_controller_takes_over_what_runs(control: ControlClient, settings: Settings) -> None:
@@ -154,7 +155,7 @@ def test_a_killed_controller_takes_over_what_runs(control: ControlClient, settin
     reach(control, "redis", ComponentState.STOPPED)
     before = {name: control.get(name) for name in ("kafka", "object-store")}
     token = settings.token_file.read_text()
-    watch = control.watch(timeout_s=120)
+    watch = control.watch(timeout_s=300)
     version = next(watch).version
     worker(settings, "ray::Controller").kill()
 
@@ -173,8 +174,7 @@ def test_a_killed_controller_takes_over_what_runs(control: ControlClient, settin
         now = reach(control, name, ComponentState.RUNNING)
         # Each controller counts restarts from its own start.
         assert (now.pid, now.restarts) == (status.pid, 0)
-    redis = control.get("redis")
-    assert (redis.desired, redis.state) == (DesiredState.STOPPED, ComponentState.STOPPED)
+    assert reach(control, "redis", ComponentState.STOPPED).desired is DesiredState.STOPPED
 
 
 def test_a_second_controller_gives_way(control: ControlClient, settings: Settings) -> None:
@@ -189,7 +189,7 @@ def test_a_second_controller_gives_way(control: ControlClient, settings: Setting
 
 
 def test_wrong_token_and_wrong_names(control: ControlClient, settings: Settings) -> None:
-    with ControlClient(settings.control.address, token="wrong") as stranger, pytest.raises(ControlRefused, match="UNAUTHENTICATED"):
+    with ControlClient(settings.control.address, token="wrong", timeout_s=60) as stranger, pytest.raises(ControlRefused, match="UNAUTHENTICATED"):
         stranger.stop_pipeline()
     for name in ("../x", "redis\nlevel=error", "x" * 1000):
         with pytest.raises(ControlRefused, match="INVALID_ARGUMENT"):
@@ -206,9 +206,14 @@ def test_a_missing_engine_is_waited_for(control: ControlClient) -> None:
         control.wait(1.0, lambda now: (one := now.component("collector")) is not None and one.desired is DesiredState.RUNNING)
     control.start("collector")  # enables kafka too
     control.stop("kafka")
-    waiting = control.get("collector")
-    assert (waiting.state, waiting.desired) == (ComponentState.STARTING, DesiredState.RUNNING)
-    assert waiting.message.startswith("waiting for kafka (")
+
+    def waits() -> bool:
+        waiting = control.get("collector")
+        assert (waiting.state, waiting.desired) == (ComponentState.STARTING, DesiredState.RUNNING)
+        assert waiting.message.startswith("waiting for kafka (")
+        return True
+
+    eventually(waits)
     control.stop("collector")
 
 
@@ -217,7 +222,7 @@ def test_the_dashboard_is_a_component(control: ControlClient, settings: Settings
     up = reach(control, "dashboard", ComponentState.RUNNING)
     assert up.pid is not None
     assert up.url == f"http://127.0.0.1:{settings.dashboard.port}"
-    assert httpx.get(f"{up.url}/healthz", timeout=10, trust_env=False).status_code == httpx.codes.OK
+    assert httpx.get(f"{up.url}/healthz", timeout=60, trust_env=False).status_code == httpx.codes.OK
     psutil.Process(up.pid).kill()
     _comes_back(control, up)
     control.stop("dashboard")
@@ -250,7 +255,7 @@ def test_the_examples_run(control: ControlClient, settings: Settings) -> None:
     where = ["--address", settings.control.address, "--token-file", str(settings.token_file)]
 
     def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, str(EXAMPLES / script), *arguments, *where], capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run([sys.executable, str(EXAMPLES / script), *arguments, *where], capture_output=True, text=True, timeout=300, check=False)
 
     done = run("start_stop.py", "redis")
     assert done.returncode == 0, done.stderr
@@ -276,17 +281,17 @@ def test_the_end_leaves_nothing_and_keeps_what_was_wanted(control: ControlClient
     metadata = (("authorization", f"Bearer {settings.token_file.read_text().strip()}"),)
     with grpc.insecure_channel(settings.control.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
-        watch = health.Watch(health_pb2.HealthCheckRequest(), metadata=metadata, timeout=60)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), metadata=metadata, timeout=300)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        named = pb.StartPipelineRequest(pipeline_id=control.list().id)
         control.shutdown()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        named = pb.StartPipelineRequest(pipeline_id=control.list().id)
         with pytest.raises(grpc.RpcError) as refused:
-            ControlServiceStub(channel).StartPipeline(named, timeout=10, metadata=metadata)
+            ControlServiceStub(channel).StartPipeline(named, timeout=60, metadata=metadata)
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         watch.cancel()
-    control.wait_stopped(30)
-    psutil.wait_procs([controller], timeout=20)
+    control.wait_stopped(240)
+    psutil.wait_procs([controller], timeout=120)
     assert not controller.is_running()
     assert [pid for pid in pids if pid and psutil.pid_exists(pid)] == []
     # The next `up` finds a controller with the same desired state.
@@ -304,7 +309,10 @@ def test_rays_client_server_does_not_run(settings: Settings) -> None:
 
 def test_rays_dashboard_serves_at_a_lower_priority(settings: Settings, control: ControlClient) -> None:
     def served() -> bool:
-        return httpx.get(f"http://127.0.0.1:{settings.ray.dashboard_port}/", timeout=5).status_code < 500
+        try:
+            return httpx.get(f"http://127.0.0.1:{settings.ray.dashboard_port}/", timeout=60).status_code < 500
+        except httpx.TransportError:
+            return False
 
     eventually(served, 120, 0.2)
     record = read_record(settings.home)
