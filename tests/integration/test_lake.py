@@ -6,6 +6,7 @@ import io
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -132,6 +133,7 @@ def test_invalid_records_become_dead_letters_and_the_stream_continues(rig: Rig) 
 
 
 def test_the_probe_reports_the_state(rig: Rig) -> None:
+    begun = time.monotonic()
     rig.feed.tick(TICK + TICKS * 1000)
     caught_up(rig.settings)
     probe = eventually(lambda: (seen := rig.host.probe()).metrics["lag_records"] == 0 and seen)
@@ -140,7 +142,7 @@ def test_the_probe_reports_the_state(rig: Rig) -> None:
     assert probe.healthy
     assert probe.metrics["executors"] == 1
     assert probe.metrics["rows_total"] >= TICKS * 18
-    assert probe.metrics["last_batch_age_s"] < 10
+    assert 0 <= probe.metrics["last_batch_age_s"] <= time.monotonic() - begun
 
 
 def test_secret_shows_in_no_process_list_log_or_file(rig: Rig) -> None:
@@ -200,8 +202,12 @@ def test_driver_and_executor_share_the_class_archive(rig: Rig) -> None:
 
 def jvm(name: str) -> psutil.Process:
     """The JVM of this test whose main class is `name`."""
-    (found,) = (each for each in psutil.Process().children(recursive=True) if name in arguments_of(each))
-    return found
+
+    def one() -> psutil.Process | None:
+        found = [each for each in psutil.Process().children(recursive=True) if name in arguments_of(each)]
+        return found[0] if len(found) == 1 else None  # that of the run before may be about to end
+
+    return eventually(one)
 
 
 def test_second_job_takes_over_and_the_first_refuses_to_continue(rig: Rig) -> None:
@@ -241,8 +247,8 @@ def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
     rig.host.stop()
     before = rig.lake.prices(columns=["kafka_topic_id", "event_id"]).arrow()
     admin = admin_client(rig.settings.kafka)
-    admin.delete_topics([rig.settings.kafka.stream_topic])[rig.settings.kafka.stream_topic].result(30)
-    eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=5).topics)
+    admin.delete_topics([rig.settings.kafka.stream_topic])[rig.settings.kafka.stream_topic].result(120)
+    eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=60).topics)
     make_topics(rig.settings)
     feed = Feed(rig.settings, "after")
     for i in range(30):
@@ -272,4 +278,4 @@ def test_offsets_that_kafka_dropped_stop_the_job_with_the_range(rig: Rig) -> Non
 def test_stop_ends_the_executors_workers_and_the_scratch(rig: Rig) -> None:
     rig.host.stop()
     eventually(lambda: not marked_processes(LAKE_RUN_VARIABLE, lake_id(rig.settings), "any"))
-    assert list((rig.settings.home / "lake-scratch").glob("*")) == []
+    eventually(lambda: not list((rig.settings.home / "lake-scratch").glob("*")))
