@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptoviz.errors import InvalidTime
 
-__all__ = ["DAY_MS", "When", "check_range", "epoch_ms", "iso_ms", "moment", "second_text", "typed_ms", "utc"]
+__all__ = ["DAY_MS", "When", "check_range", "epoch_ms", "epoch_us", "iso_ms", "moment", "second_text", "typed_ms", "utc"]
 
 When = datetime | str | None
 DAY_MS = 86_400_000
@@ -21,6 +21,11 @@ def utc(moment_ms: int) -> datetime:
 def epoch_ms(when: datetime) -> int:
     """UTC epoch ms of an aware datetime, rounded down."""
     return (when - _EPOCH) // timedelta(milliseconds=1)
+
+
+def epoch_us(when: datetime) -> int:
+    """UTC epoch us of an aware datetime."""
+    return (when - _EPOCH) // timedelta(microseconds=1)
 
 
 def iso_ms(moment_ms: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from cryptoviz.lake.schema import TIME
+from cryptoviz.times import epoch_us
 from cryptoviz.trades.candle import TradeCandle
 from cryptoviz.trades.candle_checks import VenueCandle, check_candle
 
@@ -35,7 +36,6 @@ CHECKED_DAYS = 7
 _EXACT = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades")
 _INSTRUMENT = ("venue", "venue_symbol", "asset_id", "quote_currency")
 _MINUTE = timedelta(minutes=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Instrument = tuple[str, str]
 
 
@@ -77,19 +77,15 @@ def _checks(theirs: list[dict[str, Any]], known: dict[Any, dict[str, Any]], reco
 
 def _theirs(row: dict[str, Any]) -> VenueCandle:
     exact = {name: _short(row[name]) for name in _EXACT if row[name] is not None}
-    return VenueCandle(row["interval"], _us(row["ts"]), exact, {} if row["vwap"] is None else {"vwap": row["vwap"]})
+    return VenueCandle(row["interval"], epoch_us(row["ts"]), exact, {} if row["vwap"] is None else {"vwap": row["vwap"]})
 
 
 def _ours(row: dict[str, Any], interval: str) -> TradeCandle:
     names = [name for name in TradeCandle.__struct_fields__ if name not in ("interval", "open_us", "vwap")]
     same: dict[str, Any] = {name: value.normalize() if isinstance(value := row[name], Decimal) else value for name in names}
-    return TradeCandle(**same, interval=interval, open_us=_us(row["ts"]), vwap=None if row["vwap"] is None else Decimal(repr(row["vwap"])))
+    return TradeCandle(**same, interval=interval, open_us=epoch_us(row["ts"]), vwap=None if row["vwap"] is None else Decimal(repr(row["vwap"])))
 
 
 def _short(value: Decimal | int) -> str:
     """Without the zeros of the column's scale."""
     return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

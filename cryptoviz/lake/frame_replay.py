@@ -16,6 +16,7 @@ from cryptoviz.errors import FrameError, QueryError, RecordError
 from cryptoviz.lake.reader import Lake
 from cryptoviz.lake.topic_reader import read_topic, spans_between, topic_exists
 from cryptoviz.settings import Settings
+from cryptoviz.times import epoch_us
 from cryptoviz.trades.record import Source, Trade
 from cryptoviz.venues.base import StreamSession, StreamVenue
 from cryptoviz.venues.events import Trades
@@ -30,7 +31,7 @@ LATE_MS = 120_000
 _MARGIN_US = 3_600_000_000
 """A row's `ts`, by which the lake is read, is the venue's time, near that of arrival."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_LAST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_LAST_US = epoch_us(datetime.max.replace(tzinfo=UTC))
 _GROUP_TRADES = 20_000
 _SAMPLES = 20
 _FIELDS = (
@@ -203,7 +204,7 @@ def replay_frames(settings: Settings, venue: str, start: datetime, end: datetime
         EngineUnavailable: Kafka or the object store does not answer.
     """
     kafka, lake = settings.kafka, Lake(settings)
-    from_us, until_us = _us(start), _us(end)
+    from_us, until_us = epoch_us(start), epoch_us(end)
 
     def read(wanted: Wanted) -> list[dict[str, Any]]:
         parameters = {
@@ -261,10 +262,6 @@ def _values(trade: Trade) -> dict[str, Any]:
 
 def _name(key: _Key, at_us: int) -> str:
     return f"{_utc(at_us).isoformat().replace('+00:00', 'Z')} {key[0]} {key[1]}"
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _utc(moment_us: int) -> datetime:

@@ -56,12 +56,12 @@ async def test_a_call_that_raises_takes_no_other_with_it(caplog: pytest.LogCaptu
     assert "ZeroDivisionError" in caplog.text
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["said", "only-taken-away"])
-async def test_calls_of_a_session_that_has_ended_are_dropped(told: bool) -> None:
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "only-taken-away"])
+async def test_calls_of_a_session_that_has_ended_are_dropped(closed: bool) -> None:
     document, ran = Document(), list[int]()
     calls = LoopCalls(document, IOLoop.current())
     calls.add(lambda: ran.append(1))
-    if told:
+    if closed:
         calls.close()
     else:
         document.session_context = None
