@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
-from cryptoviz.redis_client import close_client
+from cryptoviz.redis_client import close_client, open_client
 from cryptoviz.redis_keys import PROTECTION_KEY
 from cryptoviz.settings import RedisSettings
 
@@ -82,7 +81,7 @@ class SharedStates:
     """Copies of the states of a pipeline's provider in Redis, by kind. Best effort: without Redis the files apply. For one event loop."""
 
     def __init__(self, settings: RedisSettings, pipeline: str, provider: str) -> None:
-        self._client = redis.asyncio.Redis.from_url(**settings.connection(_TIMEOUT_S))
+        self._client = open_client(settings, _TIMEOUT_S)
         self._owner = f"{pipeline}:{provider}"
         self._unsaved: dict[str, dict[str, Any]] = {}
         self._saving: asyncio.Task[None] | None = None

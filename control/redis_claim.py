@@ -12,7 +12,6 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from cryptoviz.clock import Clock
@@ -20,7 +19,7 @@ from cryptoviz.errors import PreflightError
 from cryptoviz.local.private import write_once
 from cryptoviz.log import get_logger
 from cryptoviz.masking import mask_url
-from cryptoviz.redis_client import close_client
+from cryptoviz.redis_client import close_client, open_client
 from cryptoviz.redis_keys import OWNER_KEY
 from cryptoviz.settings import Settings
 
@@ -40,7 +39,7 @@ class RedisClaim:
     def __init__(self, settings: Settings, clock: Clock, client: Any = None) -> None:
         self._settings = settings
         self._clock = clock
-        self._client = client or redis.asyncio.from_url(**settings.redis.connection(_TIMEOUT_S))
+        self._client = client or open_client(settings.redis, _TIMEOUT_S)
         self._key = OWNER_KEY.format(namespace=settings.ray.namespace)
         self._value = b""
         self._is_shared = False
@@ -57,7 +56,8 @@ class RedisClaim:
         left_ms, until_s = 0, self._clock.monotonic_s() + EXPIRES_S + RENEW_S
         with suppress(RedisError, OSError):
             while (holder := await self._holder()) is not None:
-                now_left_ms = await self._client.pttl(self._key)
+                async with asyncio.timeout(_TIMEOUT_S):
+                    now_left_ms = await self._client.pttl(self._key)
                 if (left_ms and now_left_ms > left_ms) or self._clock.monotonic_s() > until_s:
                     raise self._refused(holder)
                 left_ms = now_left_ms
@@ -77,18 +77,20 @@ class RedisClaim:
         """Give the claim back, so that another pipeline need not wait."""
         if not self._settings.redis.embedded:
             with suppress(RedisError, OSError):
-                if await self._client.get(self._key) == self._value:
-                    await self._client.delete(self._key)
+                async with asyncio.timeout(2 * _TIMEOUT_S):
+                    if await self._client.get(self._key) == self._value:
+                        await self._client.delete(self._key)
         await close_client(self._client)
 
     async def _holder(self) -> dict[str, Any] | None:
         """Claim or renew; None if the claim is ours, else that of another pipeline."""
-        if await self._client.set(self._key, self._value, nx=True, ex=EXPIRES_S):
-            return None
-        found = await self._client.get(self._key)
-        if found == self._value:
-            await self._client.expire(self._key, EXPIRES_S)
-            return None
+        async with asyncio.timeout(3 * _TIMEOUT_S):
+            if await self._client.set(self._key, self._value, nx=True, ex=EXPIRES_S):
+                return None
+            found = await self._client.get(self._key)
+            if found == self._value:
+                await self._client.expire(self._key, EXPIRES_S)
+                return None
         try:
             holder = json.loads(found or b"{}")
         except ValueError:

@@ -41,7 +41,8 @@ async def hang(fault: ActiveFault, now_s: float) -> None:
     """Wait until the fault is deleted or has expired."""
     timeout_s = None if fault.expires_s is None else max(0.0, fault.expires_s - now_s)
     try:
-        await asyncio.wait_for(fault.ended.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await fault.ended.wait()
     except TimeoutError:
         return
 

@@ -14,7 +14,7 @@ from redis.typing import EncodableT, FieldT
 from actors.publishing.transaction import KafkaTransaction
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger, log_context
-from cryptoviz.redis_client import close_client
+from cryptoviz.redis_client import close_client, open_client
 from cryptoviz.redis_keys import LATEST_KEY, LATEST_TICK_KEY, of_namespace
 from cryptoviz.settings import RedisSettings
 
@@ -48,7 +48,7 @@ class SnapshotWriter:
         self._changed.set()
 
     async def run(self) -> None:
-        client = redis.asyncio.Redis.from_url(**self._settings.connection(TIMEOUT_S))
+        client = open_client(self._settings, TIMEOUT_S)
         try:
             while True:
                 await self._changed.wait()

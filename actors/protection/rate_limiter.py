@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any, Protocol
 
-import redis.asyncio
 from pyrate_limiter import AbstractBucket, InMemoryBucket, Rate, RateItem, RedisBucket
 from redis.exceptions import RedisError
 
@@ -23,7 +22,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.providers.failures import failure
 from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason
-from cryptoviz.redis_client import close_client
+from cryptoviz.redis_client import close_client, open_client
 from cryptoviz.settings import RedisSettings
 
 __all__ = ["Gate", "LocalBucket", "ProviderLimiter", "SharedBucket", "rates_of", "used_weight"]
@@ -70,7 +69,7 @@ class SharedBucket:
 
     def __init__(self, rates: Sequence[Rate], settings: RedisSettings, key: str, clock: Clock) -> None:
         self._rates = list(rates)
-        self._client = redis.asyncio.Redis.from_url(**settings.connection(_TIMEOUT_S))
+        self._client = open_client(settings, _TIMEOUT_S)
         self._key = key
         self._clock = clock
         self._bucket: RedisBucket | None = None

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 import orjson
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from actors.quota.usage import KEPT, Count, Usage
 from cryptoviz.clock import Clock
 from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
-from cryptoviz.redis_client import close_client
+from cryptoviz.redis_client import close_client, open_client
 from cryptoviz.redis_keys import QUOTA_KEY
 from cryptoviz.settings import RedisSettings
 
@@ -64,7 +63,7 @@ class RedisStore:
     """A field of the hash `cryptoviz:quota`. Not saved for a few seconds after it could not be loaded, as that would replace a larger count."""
 
     def __init__(self, settings: RedisSettings, provider: str, clock: Clock) -> None:
-        self._client = redis.asyncio.Redis.from_url(**settings.connection(_TIMEOUT_S))
+        self._client = open_client(settings, _TIMEOUT_S)
         self._provider = provider
         self._clock = clock
         self._away_until_s = float("-inf")

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
-from cryptoviz.redis_client import close_client
+from cryptoviz.redis_client import close_client, open_client
 from cryptoviz.redis_keys import quote_key
 from cryptoviz.settings import RedisSettings
 from cryptoviz.trades.quote import QUOTE_KEEP_S, QuoteRecord
@@ -46,7 +46,7 @@ class QuoteSnapshot:
 
     async def run(self) -> None:
         """Until cancelled."""
-        client = redis.asyncio.Redis.from_url(**self._settings.connection(TIMEOUT_S))
+        client = open_client(self._settings, TIMEOUT_S)
         try:
             while True:
                 await self._changed.wait()

@@ -20,7 +20,7 @@ import redis.exceptions
 from cryptoviz.components import DesiredState
 from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
-from cryptoviz.redis_client import close_client
+from cryptoviz.redis_client import close_client, open_client
 from cryptoviz.redis_keys import DESIRED_KEY
 from cryptoviz.settings import RedisSettings, Settings
 
@@ -99,10 +99,11 @@ class RedisStore:
         await self._run(lambda client: client.set(self._key, document.dumps()))
 
     async def _run(self, command: Callable[[redis.asyncio.Redis], Awaitable[Any]]) -> Any:
-        client = redis.asyncio.from_url(**self._settings.connection(_REDIS_TIMEOUT_S))
+        client = open_client(self._settings, _REDIS_TIMEOUT_S)
         try:
-            return await command(client)
-        except redis.exceptions.RedisError as error:
+            async with asyncio.timeout(2 * _REDIS_TIMEOUT_S):
+                return await command(client)
+        except (redis.exceptions.RedisError, TimeoutError) as error:
             raise ConnectionError(f"{type(error).__name__}") from None
         finally:
             await close_client(client)

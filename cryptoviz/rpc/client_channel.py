@@ -266,7 +266,8 @@ class AsyncClientChannel:
 
 async def _pause(closed: asyncio.Event, wait_s: float) -> None:
     with suppress(TimeoutError):
-        await asyncio.wait_for(closed.wait(), wait_s)
+        async with asyncio.timeout(wait_s):
+            await closed.wait()
         raise _closed_error()
 
 
