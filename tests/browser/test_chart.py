@@ -147,13 +147,22 @@ def test_the_wheel_zooms_a_drag_pans_and_now_returns(app_context: AppContext, se
     app_context.live.apply([record("bitcoin", start, 100.0 + start / MINUTE_MS % 7, quote_currency="EUR") for start in starts])
     page = open_page(f"{served}?coin=bitcoin&tf=1m&view=coin", wait_for=".cv-chart-place canvas").page
     eventually(lambda: len(candles_of(page)) == 300)
-    box = page.locator(".cv-chart-place").bounding_box()
-    assert box is not None
-    middle, height = box["x"] + box["width"] / 2, box["y"] + box["height"] / 3
 
     def visible() -> list[float]:
         found = drawn(page)["range"]
         return [found["from"], found["to"]]
+
+    def settled() -> Any:
+        """Place and range of the chart, once they are the same before and after some frames: a slow page may still add text above the chart."""
+        seen = []
+
+        def same() -> bool:
+            seen.append((page.locator(".cv-chart-place").bounding_box(), visible()))
+            page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 200))))")
+            return len(seen) > 1 and seen[-1] == seen[-2]
+
+        eventually(same)
+        return seen[-1][0]
 
     def shows(expected: list[float], off: float) -> bool:
         assert visible() == pytest.approx(expected, abs=off)
@@ -168,8 +177,11 @@ def test_the_wheel_zooms_a_drag_pans_and_now_returns(app_context: AppContext, se
         page.mouse.down()
         page.mouse.move(middle + pixels, height, steps=50)
         page.mouse.up()
+        settled()
 
     eventually(lambda: shows([209, 303], 0.01))
+    box = settled()
+    middle, height = box["x"] + box["width"] / 2, box["y"] + box["height"] / 3
     below = min(starts, key=lambda start: abs(place(start) - box["width"] / 2))
     kept = place(below)
     page.mouse.move(box["x"] + kept, height)
@@ -185,6 +197,7 @@ def test_the_wheel_zooms_a_drag_pans_and_now_returns(app_context: AppContext, se
     before = visible()
     app_context.live.apply([record("bitcoin", minute + MINUTE_MS, 105.0, quote_currency="EUR")])
     eventually(lambda: minute + MINUTE_MS in candles_of(page))
+    settled()
     shows(before, 0.01)  # a new candle does not take away what is looked at
 
     page.locator(".cv-now").click()

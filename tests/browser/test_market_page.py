@@ -83,7 +83,7 @@ def test_markup_in_names_and_reasons_is_text(market: Stack, open_page: Opener, n
 
 def test_garbage_on_the_topic_stops_nothing(market: Stack, open_page: Opener, now_tick: int) -> None:
     page = open_page(market.url).page
-    market.publisher.garbage([b"", b"not json", b"[]", b'{"asset_id": 1}', b"\xff\xfe", record("bitcoin", now_tick, -1.0).to_json()])
+    market.publisher.garbage([b"", b"not json", b"[]", b'{"asset_id": 1}', b"\xff\xfe", record("bitcoin", now_tick, -1.0).to_json()], now_tick)
     market.publisher.tick([record("bitcoin", now_tick + TICK_MS, 97_777.77)])
     until_shown(page, price_of("bitcoin"), "97,777.77")
 

@@ -90,11 +90,11 @@ class Publisher:
         self._producer.commit_transaction(60)
         self._redis.hset("cryptoviz:latest", mapping={one.asset_id: one.to_json() for one in records})
 
-    def garbage(self, values: Iterable[bytes]) -> None:
-        """An invalid record."""
+    def garbage(self, values: Iterable[bytes], tick_ts: int) -> None:
+        """Invalid records with this tick's time, since a topic is searched by time: those of a slow test must not be newer than the next test's."""
         self._producer.begin_transaction()
         for value in values:
-            self._producer.produce(self._topic, key="garbage", value=value)
+            self._producer.produce(self._topic, key="garbage", value=value, timestamp=tick_ts)
         self._producer.commit_transaction(60)
 
 
