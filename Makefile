@@ -5,6 +5,7 @@ SHELL := bash
 .PHONY: help setup demo up down test test-unit test-long test-external test-cluster lint chaos soak proto bench-collect bench-control bench-dashboard bench-idle bench-lake bench-latency bench-streams soak-streams clean screenshots
 
 BIN := .venv/bin
+FAILURES := .pytest_cache/failures.txt
 
 help: ## List the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -24,9 +25,10 @@ down: setup ## Stop the pipeline that `make up` or `make demo` started
 # Most tests wait for engines, so three files run in parallel; tests marked `alone` use both cores and run afterwards.
 test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
 	@scripts/setup --test
-	@failed=0; \
-	$(BIN)/python -m pytest --durations 10 -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not long and not external and not cluster" || failed=1; \
-	$(BIN)/python -m pytest --durations 10 -m "alone and not long and (short or not chaos)" || failed=1; \
+	@failed=0; rm -f $(FAILURES); \
+	$(BIN)/python -m pytest --failures-to $(FAILURES) --durations 10 -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not long and not external and not cluster" || failed=1; \
+	$(BIN)/python -m pytest --failures-to $(FAILURES) --durations 10 -m "alone and not long and (short or not chaos)" || failed=1; \
+	if [ $$failed = 1 ]; then echo "Failures of both parts:"; cat $(FAILURES); fi; \
 	exit $$failed
 
 test-unit: ## Run the unit tests only (seconds)

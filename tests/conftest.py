@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -19,16 +20,30 @@ hypothesis.settings.load_profile("values")
 
 _ENVIRONMENT = dict(os.environ)
 _SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
+_LINES_OF_A_FAILURE = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of this project's tests."""
     parser.addoption("--external-engines", action="store_true", help="use a Kafka, S3 and Redis that the project does not start")
+    parser.addoption("--failures-to", type=Path, help="append each failed test and why it failed to this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the engines."""
     engines.EXTERNAL = config.getoption("--external-engines")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Keep the failures, so that those of several runs can be shown together at the end."""
+    path: Path | None = config.getoption("--failures-to")
+    if path is None or _SIDE_BY_SIDE:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        for report in (*terminalreporter.stats.get("failed", ()), *terminalreporter.stats.get("error", ())):
+            why = [line for line in report.longreprtext.splitlines() if line.startswith(("E ", ">")) or line.endswith(("Error", "Failed"))]
+            print(f"{report.outcome.upper()} {report.nodeid} ({report.when})", *why[-_LINES_OF_A_FAILURE:], sep="\n  ", file=file)
 
 
 @pytest.fixture(scope="session", autouse=True)
