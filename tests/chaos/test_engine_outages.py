@@ -12,6 +12,7 @@ import pytest
 import redis
 from playwright.sync_api import sync_playwright
 
+from cryptoviz.records import Kind
 from cryptoviz.redis_keys import LATEST_KEY, LATEST_TICK_KEY
 from tests.chaos.pipeline_rig import (
     Recovery,
@@ -20,7 +21,6 @@ from tests.chaos.pipeline_rig import (
     assert_none_skipped,
     component,
     in_order,
-    live,
     process_of,
     stopped,
     ticks_since,
@@ -38,7 +38,7 @@ RECONNECT_S = 10.0
 
 def newest(demo: Demo) -> int:
     """Newest tick with a record, UTC epoch ms."""
-    return max(record.tick_ts for record in live(demo))
+    return max(record.tick_ts for record in demo.recent() if record.kind == Kind.LIVE)
 
 
 def kill(demo: Demo, name: str) -> None:

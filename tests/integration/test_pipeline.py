@@ -42,7 +42,7 @@ def newest_tick(demo: Demo) -> list[UnifiedRecord]:
 def await_ticks(demo: Demo, count: int) -> None:
     """Wait for `count` published ticks that began after this call."""
     since = now_ms()
-    eventually(lambda: len({record.tick_ts for record in demo.stream().values() if record.tick_ts > since}) >= count, 120, 0.3)
+    eventually(lambda: len({record.tick_ts for record in demo.recent() if record.tick_ts > since}) >= count, 120, 0.3)
 
 
 def quiet(demo: Demo) -> None:

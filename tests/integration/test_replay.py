@@ -157,7 +157,7 @@ def test_the_command_finds_every_row_of_a_bad_minute_equal(demo: Demo, tmp_path:
     def reasons(since: int) -> dict[int, set[str | None]]:
         """Fallback reasons by tick, of the ticks after `since`."""
         found: dict[int, set[str | None]] = {}
-        for record in demo.stream().values():
+        for record in demo.recent():
             if record.tick_ts > since:
                 found.setdefault(record.tick_ts, set()).add(record.fallback_reason)
         return found

@@ -47,7 +47,7 @@ def recorded_ticks(demo: Demo) -> set[int]:
 
 def newest(demo: Demo) -> int:
     """The newest live tick."""
-    return max(record.tick_ts for record in records_of(demo, Kind.LIVE))
+    return max(record.tick_ts for record in demo.recent() if record.kind == Kind.LIVE)
 
 
 def await_ticks(demo: Demo, count: int) -> None:

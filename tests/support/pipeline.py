@@ -21,7 +21,7 @@ from pyarrow import fs
 
 from cryptoviz.client import ControlClient
 from cryptoviz.lake.objects import S3Access
-from cryptoviz.lake.topic_reader import read_topic
+from cryptoviz.lake.topic_reader import read_topic, topic_ends
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings, load_settings_file
 from tests.support import engines
@@ -50,6 +50,10 @@ def environment(home: Path, tick_s: float) -> dict[str, str]:
     own |= {"CRYPTOVIZ_HOME": str(home), "CRYPTOVIZ_COLLECT__TICK_S": str(tick_s)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRYPTOVIZ_", "RAY_"))}
     return kept | own | EXTRA_ENVIRONMENT
+
+
+_RECENT = 4000
+"""Offsets of each partition: minutes of a demo with two ticks a second."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,16 @@ class Demo:
                 found[partition, offset] = UnifiedRecord.from_json(value or b"")
             except ValueError:
                 continue
+        return found
+
+    def recent(self) -> list[UnifiedRecord]:
+        """The committed unified records of the last minutes: waiting for a tick by `stream` would read the whole topic again and again."""
+        topic = self.settings.kafka.stream_topic
+        spans = {partition: (max(start, end - _RECENT), end) for partition, (start, end) in topic_ends(self.settings.kafka, topic)[1].items()}
+        found = []
+        for message in read_topic(self.settings.kafka, topic, spans):
+            with contextlib.suppress(ValueError):
+                found.append(UnifiedRecord.from_json(message.value() or b""))
         return found
 
     def exchanges(self) -> list[dict[str, Any]]:
