@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 __all__ = [
     "DISAGREED",
@@ -20,8 +23,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Candle:
+# 30 days of 1 m candles are 43 200 of them, which a dataclass makes fifteen times as slowly; without references, the collector need not visit them.
+class Candle(Struct, frozen=True, gc=False):
     """A candle of an asset.
 
     `start_ms` is UTC epoch ms, a multiple of the interval; prices in quote currency. `volume`: from polled prices the last reported rolling 24 h
@@ -110,13 +113,14 @@ def join_currencies(stored: Mapping[str, Sequence[Candle]], live: Mapping[str, L
     return {currency: candles for currency, candles in joined.items() if candles}
 
 
-def join_candles(stored: Iterable[Candle], live: Sequence[Candle], live_complete_from_ms: int | None) -> list[Candle]:
-    """Stored candles followed by live ones, one per interval, oldest first.
+def join_candles(stored: Sequence[Candle], live: Sequence[Candle], live_complete_from_ms: int | None) -> list[Candle]:
+    """Stored candles followed by live ones, each oldest first; one per interval, oldest first.
 
     Where both have an interval, the live candle is used if it was observed from its beginning. The first live interval is partial: it is merged, with
     the stored open, the range of both, and the live close.
     """
-    joined = {candle.start_ms: candle for candle in stored}
+    first = bisect_left(stored, live[0].start_ms, key=_start) if live else len(stored)
+    joined = {candle.start_ms: candle for candle in stored[first:]}
     for candle in live:
         older = joined.get(candle.start_ms)
         whole = live_complete_from_ms is not None and candle.start_ms >= live_complete_from_ms
@@ -131,7 +135,7 @@ def join_candles(stored: Iterable[Candle], live: Sequence[Candle], live_complete
             ticks=max(older.ticks, candle.ticks),
             marks=older.marks | candle.marks,
         )
-    return [joined[start] for start in sorted(joined)]
+    return [*stored[:first], *(joined[start] for start in sorted(joined))]
 
 
 @dataclass(frozen=True, slots=True)

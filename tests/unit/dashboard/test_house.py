@@ -28,6 +28,7 @@ ALLOWED_ROOTS = {
     "itertools",
     "json",
     "math",
+    "msgspec",
     "re",
     "statistics",
     "typing",
