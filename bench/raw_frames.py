@@ -72,7 +72,7 @@ def main() -> None:
             broker_process, log = psutil.Process(kafka.probe().pid), settings.home / "kafka" / "data" / f"{settings.kafka.frames_topic}-0"
             for name in BUILT_IN_VENUES:
                 venue = venue_of(name)
-                instruments = [one for asset in venue.spec.symbols if (one := venue.spec.instrument(asset)) is not None]
+                instruments = venue.spec.instruments()
                 frames = list(frames_of(name, instruments, given.trades))
                 times: dict[RawFrames, list[float]] = {RawFrames.OFF: [], RawFrames.ALL: []}
                 broker: dict[RawFrames, list[float]] = {RawFrames.OFF: [], RawFrames.ALL: []}

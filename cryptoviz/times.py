@@ -42,7 +42,7 @@ def moment(when: When, argument: str) -> datetime | None:
     """Convert an aware datetime, or ISO 8601 text with an offset or `Z`, to UTC.
 
     Raises:
-        InvalidTime: not a time, or without a time zone.
+        InvalidTime: not a time, without a time zone, or before the year 1 or after 9999 in UTC.
     """
     if when is None:
         return None
@@ -56,7 +56,10 @@ def moment(when: When, argument: str) -> datetime | None:
         raise InvalidTime(
             f"{argument} is {when!r} without a time zone: add one, as in 2026-01-31T12:00:00Z or datetime(..., tzinfo=UTC)", argument=argument
         )
-    return parsed.astimezone(UTC)
+    try:
+        return parsed.astimezone(UTC)
+    except OverflowError:
+        raise InvalidTime(f"{argument} is {when!r}: valid are times whose year in UTC is 1 to 9999", argument=argument) from None
 
 
 def typed_ms(text: str) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from actors.streaming.log_pause import LogPause
 from cryptoviz.clock import Clock
 from cryptoviz.kafka import producer
 from cryptoviz.log import get_logger
@@ -17,7 +18,6 @@ QUEUE_KB = 16 * 1024
 """Batches that wait for Kafka, before compression: some seconds of a busy venue. Further ones are lost."""
 _TIMEOUT_MS = 60_000
 """A batch that Kafka has not acknowledged within this time is lost. Replay looks so much further (`cryptoviz.lake.frame_replay`)."""
-_LOG_EVERY_S = 60.0
 
 log = get_logger("stream")
 
@@ -33,8 +33,7 @@ class FrameProducer:
         """Frames that were to be recorded and are not."""
         self._topic = kafka.frames_topic
         self._venue = venue
-        self._clock = clock
-        self._logged_s: float | None = None
+        self._log_pause = LogPause(clock)
         self._client = client or producer(
             kafka,
             {
@@ -74,7 +73,5 @@ class FrameProducer:
 
     def _lose(self, frames: int, reason: str) -> None:
         self.lost += frames
-        now = self._clock.monotonic_s()
-        if self._logged_s is None or now - self._logged_s >= _LOG_EVERY_S:
-            self._logged_s = now
+        if self._log_pause.over():
             log.warning("frames_not_recorded", venue=self._venue, frames=self.lost, reason=reason)

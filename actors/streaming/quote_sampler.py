@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from actors.publishing.transaction import KafkaTransaction, Message
+from actors.streaming.log_pause import LogPause
 from cryptoviz.clock import Clock
 from cryptoviz.components import PER_INSTRUMENT
 from cryptoviz.trades.quote import QUOTE_KEEP_S, QuoteRecord, spread_bps
@@ -21,8 +22,6 @@ WAITING_SAMPLES = 10
 OLDER_S = 60.0
 """While two connections overlap, the old one may be late: for this time a quote does not give way to an older one. Then it does: a venue may have
 restarted its numbers, or set its clock."""
-_LOG_S = 60.0
-"""A venue can send bad quotes as fast as good ones: so often one of them is logged."""
 
 
 @dataclass(slots=True)
@@ -46,7 +45,7 @@ class QuoteSampler:
         self._run = uuid.uuid4().hex[:8]
         self._made = self._waiting = 0
         self._frames = self._bad = self._recorded = self._skipped = 0
-        self._logged_s = float("-inf")
+        self._log_pause = LogPause(clock)
 
     @property
     def on(self) -> bool:
@@ -74,13 +73,9 @@ class QuoteSampler:
             held.acked, held.refusal = False, event.reason[:200] or "refused"
 
     def bad(self) -> bool:
-        """A quote was refused because it cannot be. Whether to log it."""
+        """A quote was refused because it cannot be. Whether to log it: a venue can send bad ones as fast as good ones."""
         self._bad += 1
-        now_s = self._clock.monotonic_s()
-        if now_s - self._logged_s < _LOG_S:
-            return False
-        self._logged_s = now_s
-        return True
+        return self._log_pause.over()
 
     def sample(self) -> list[QuoteRecord]:
         """The newest quote of each instrument whose amounts differ from those recorded last; none while Kafka does not keep up."""

@@ -38,7 +38,7 @@ __all__ = ["advance", "backoff_ms", "is_probed"]
 
 _UP = (ComponentState.RUNNING, ComponentState.DEGRADED)
 _MOST_DOUBLINGS = 4
-"""Bound on the doublings of the grace period before a first delivery: a restart seldom helps then. 30 s grow to 8 min."""
+"""Bound on the doublings of the grace period. 30 s grow to 8 min."""
 NOTHING_YET = "nothing delivered yet"
 
 
@@ -191,10 +191,17 @@ def _undelivered(facts: Observed, probe: Probe, context: Context) -> Step:
         since = None
     else:
         since = facts.unhealthy_since_ms if facts.unhealthy_since_ms is not None else context.now_ms
-        if context.now_ms - since >= context.policy.grace_ms << min(facts.failures, _MOST_DOUBLINGS):
+        if context.now_ms - since >= _grace_ms(facts, context.policy):
             return _back_off(facts, Trigger.STALE, message, context), Action.REPLACE
     starting = _move(facts, context, ComponentState.STARTING, Trigger.STARTED, message)
     return replace(starting, unhealthy_since_ms=since, healthy_since_ms=None), Action.NONE
+
+
+def _grace_ms(facts: Observed, policy: Policy) -> int:
+    """Doubles with each failure after which it was not healthy for `stable_ms`: another restart seldom helps then, and takes what an overloaded
+    machine lacks.
+    """
+    return policy.grace_ms << min(facts.failures, _MOST_DOUBLINGS)
 
 
 def _unhealthy(facts: Observed, probe: Probe, context: Context) -> Step:
@@ -203,7 +210,7 @@ def _unhealthy(facts: Observed, probe: Probe, context: Context) -> Step:
         return replace(_depend(facts, context), unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
     since = facts.unhealthy_since_ms if facts.unhealthy_since_ms is not None else context.now_ms
     facts = replace(facts, unhealthy_since_ms=since, healthy_since_ms=None)
-    if context.now_ms - since >= context.policy.grace_ms:
+    if context.now_ms - since >= _grace_ms(facts, context.policy):
         return _back_off(facts, Trigger.STALE, probe.message or "not healthy", context), Action.REPLACE
     return _move(facts, context, ComponentState.DEGRADED, Trigger.STALE, probe.message), Action.NONE
 

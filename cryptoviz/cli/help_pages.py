@@ -27,7 +27,7 @@ FINDINGS: Final[dict[str, str]] = {
     "operations verify": "Kafka and the lake differ, or the operation did not succeed",
     "dead-letters replay": "the operation did not succeed",
     "replay": "a row differs, is missing or is extra, or the operation did not succeed",
-    "streams replay": "a trade differs, is missing or is extra",
+    "streams replay": "a trade differs, is missing, extra or doubled, or a record is no frame",
     "down": "not confirmed",
     "providers trip": "not confirmed",
     "tokens revoke": "not confirmed",

@@ -6,7 +6,7 @@ is a copy: two connections overlapped, or it was refilled after a restart; then 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,7 +24,7 @@ from cryptoviz.venues.frames import FrameBatch, frames_key
 from cryptoviz.venues.registry import venue_of
 from cryptoviz.venues.spec import Channel
 
-__all__ = ["FrameComparison", "FrameReplay", "Wanted", "replay_frames"]
+__all__ = ["FrameComparison", "FrameReplay", "Wanted", "frame_batches", "replay_frames"]
 
 LATE_MS = 120_000
 """A batch has the Kafka timestamp of its first frame, and is written up to 62 s later (`actors.streaming.frame_producer`)."""
@@ -47,7 +47,7 @@ WHERE venue = $venue AND ts >= $low AND ts <= $high AND (trade_id IN (SELECT unn
   (source = 'stream' AND ingest_ts >= $first AND ingest_ts <= $last AND connection IN (SELECT unnest($connections))))
 """  # noqa: S608 - of constants
 _STREAMED = """
-SELECT count(*) AS n FROM trades
+SELECT count(*) AS n, epoch_us(max(ingest_ts)) AS newest FROM trades
 WHERE venue = $venue AND source = 'stream' AND ts >= $low AND ts <= $high AND ingest_ts >= $first AND ingest_ts < $last
 """
 
@@ -75,12 +75,14 @@ class FrameReplay:
     Attributes:
         connections, frames: that were replayed.
         bad_frames: frames that are not as documented; their trades are a gap in the lake too.
-        unreadable: records of the topic that are no frames.
+        unreadable: records of the topic that are no frames of their key's connection.
         equal, different: the lake has the trade, with all fields equal, or not.
         missing: the lake has the trade from a recorded frame, and the replay has not.
         extra: replayed only; includes the newest until the lake has committed them.
+        doubled: rows of the lake beyond the first of a replayed trade.
         copies: the lake has the trade from another connection or a refill.
-        unrecorded_rows: rows of streams whose frames are not recorded: not compared.
+        unrecorded_rows: rows of streams whose frames are not recorded, or not yet: not compared.
+        lake_until: arrival of the newest trade of the venue in the lake, ISO 8601, if an extra one is newer; empty: it has none in that time.
         differences: texts of the first of them.
     """
 
@@ -93,14 +95,21 @@ class FrameReplay:
     different: int = 0
     missing: int = 0
     extra: int = 0
+    doubled: int = 0
     copies: int = 0
     unrecorded_rows: int = 0
+    lake_until: str | None = None
     differences: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether each recorded trade is the lake's."""
-        return not (self.different or self.missing or self.extra or self.unreadable)
+        return not (self.different or self.missing or self.extra or self.doubled or self.unreadable)
+
+    def note(self, text: str) -> None:
+        """Keep the text of a difference, of the first `_SAMPLES`."""
+        if len(self.differences) < _SAMPLES:
+            self.differences.append(text)
 
 
 class FrameComparison:
@@ -111,22 +120,26 @@ class FrameComparison:
         self.result = FrameReplay(venue.spec.name)
         self.from_frames = 0
         """Rows of the lake that are of replayed frames."""
+        self.newest_extra_us = 0
+        """Arrival of the newest trade that the lake has not."""
         self._venue = venue
-        self._instruments = {one.symbol: one for asset in venue.spec.symbols if (one := venue.spec.instrument(asset)) is not None}
+        self._instruments = {one.symbol: one for one in venue.spec.instruments()}
         self._from_us = from_us
         self._until_us = until_us
         self._read = read
         self._sessions: dict[str, StreamSession] = {}
-        self._seen: set[tuple[str, int]] = set()
+        self._seen: set[tuple[str, int, int]] = set()
+        self._doubled: set[_Key] = set()
         self._trades: dict[_Key, dict[tuple[str, int], Trade]] = {}
         self._spans: dict[str, list[tuple[int, int]]] = {}
 
     def add(self, batch: FrameBatch) -> None:
         """Replay a batch; one that was written twice only once."""
         frames = [(at_us, frame) for at_us, frame in batch.frames if self._from_us <= at_us < self._until_us]
-        if not frames or (batch.connection, batch.first) in self._seen:
+        identity = (batch.connection, batch.first, hash(tuple(frames)))
+        if not frames or identity in self._seen:
             return
-        self._seen.add((batch.connection, batch.first))
+        self._seen.add(identity)
         moments = [at_us for at_us, _ in frames]
         self._spans.setdefault(batch.connection, []).append((min(moments), max(moments)))
         session = self._session(batch)
@@ -160,39 +173,44 @@ class FrameComparison:
             return
         trades, spans = self._trades, self._spans
         self._trades, self._spans = {}, {}
-        rows = {(row["venue_symbol"], row["trade_id"]): row for row in self._read(_wanted(trades, spans))}
+        rows: dict[_Key, list[Row]] = {}
+        for row in self._read(_wanted(trades, spans)):
+            rows.setdefault((row["venue_symbol"], row["trade_id"]), []).append(row)
         for key, copies in trades.items():
-            row = rows.get(key)
-            for origin, trade in copies.items():
-                self._judge(key, row, row is not None and _origin(row) == origin, trade)
-        for key, row in rows.items():
-            origin = _origin(row)
-            if not any(first <= origin[1] <= last for first, last in spans.get(origin[0], ())):
-                continue
-            self.from_frames += 1
-            if origin not in trades.get(key, {}):
-                self.result.missing += 1
-                self._note(f"{_name(key, origin[1])}: in the lake, not replayed")
+            for trade in copies.values():
+                self._judge(key, rows.get(key, ()), trade)
+        for key, found in rows.items():
+            replayed = trades.get(key, {})
+            if len(found) > 1 and replayed and key not in self._doubled:
+                self._doubled.add(key)
+                self.result.doubled += len(found) - 1
+                self.result.note(f"{_name(key, found[0]['ingest_ts'])}: {len(found)} rows in the lake")
+            for origin in map(_origin, found):
+                if not any(first <= origin[1] <= last for first, last in spans.get(origin[0], ())):
+                    continue
+                self.from_frames += 1
+                if origin not in replayed:
+                    self.result.missing += 1
+                    self.result.note(f"{_name(key, origin[1])}: in the lake, not replayed")
 
-    def _judge(self, key: _Key, row: Row | None, same_frame: bool, trade: Trade) -> None:
+    def _judge(self, key: _Key, rows: Sequence[Row], trade: Trade) -> None:
         result = self.result
-        if row is None:
+        if not rows:
             result.extra += 1
-            self._note(f"{_name(key, trade.ingest_ts)}: replayed, not in the lake")
+            self.newest_extra_us = max(self.newest_extra_us, trade.ingest_ts)
+            result.note(f"{_name(key, trade.ingest_ts)}: replayed, not in the lake")
             return
+        row = next((one for one in rows if _origin(one) == (trade.connection, trade.ingest_ts)), rows[0])
+        same_frame = _origin(row) == (trade.connection, trade.ingest_ts)
         found = _values(trade)
         wrong = [name for name in (_FIELDS if same_frame else _OF_THE_TRADE) if row[name] != found[name]]
         if wrong:
             result.different += 1
-            self._note(f"{_name(key, trade.ingest_ts)} {', '.join(f'{name}: recorded {row[name]}, replayed {found[name]}' for name in wrong)}")
+            result.note(f"{_name(key, trade.ingest_ts)} {', '.join(f'{name}: recorded {row[name]}, replayed {found[name]}' for name in wrong)}")
         elif same_frame:
             result.equal += 1
         else:
             result.copies += 1
-
-    def _note(self, text: str) -> None:
-        if len(self.result.differences) < _SAMPLES:
-            self.result.differences.append(text)
 
 
 def replay_frames(settings: Settings, venue: str, start: datetime, end: datetime) -> FrameReplay:
@@ -218,27 +236,50 @@ def replay_frames(settings: Settings, venue: str, start: datetime, end: datetime
     result = comparison.result
     if topic_exists(kafka, kafka.frames_topic):
         spans = spans_between(kafka, kafka.frames_topic, from_us // 1_000 - LATE_MS, until_us // 1_000 + LATE_MS)
-        for batch in _batches(read_topic(kafka, kafka.frames_topic, spans), venue, result):
+        for batch in frame_batches(read_topic(kafka, kafka.frames_topic, spans), venue, result):
             comparison.add(batch)
         comparison.compare()
-    if not result.frames:
-        text = f"no frame of {venue} between {start.isoformat()} and {end.isoformat()} is in the topic {kafka.frames_topic}"
-        raise QueryError(f"{text}: CRYPTOVIZ_STREAMS__RAW is {settings.streams.raw}, and all or sample records them", argument="start")
+    if not result.frames and not result.unreadable:
+        text = f"no frame of {venue} between {_iso(from_us)} and {_iso(until_us)} is in the topic {kafka.frames_topic}"
+        raise QueryError(f"{text}: {_why_none(settings, venue)}", argument="start")
     parameters = {"venue": venue, "low": _utc(from_us - _MARGIN_US), "high": _utc(until_us + _MARGIN_US), "first": start, "last": end}
-    streamed = lake.query(_STREAMED, parameters=parameters).arrow().to_pylist()[0]["n"]
-    result.unrecorded_rows = max(0, streamed - comparison.from_frames)
+    streamed = lake.query(_STREAMED, parameters=parameters).arrow().to_pylist()[0]
+    result.unrecorded_rows = max(0, streamed["n"] - comparison.from_frames)
+    if comparison.newest_extra_us > (newest_us := streamed["newest"] or 0):
+        result.lake_until = _iso(newest_us) if newest_us else ""
     return result
 
 
-def _batches(messages: Iterable[Any], venue: str, result: FrameReplay) -> Iterator[FrameBatch]:
+def _why_none(settings: Settings, venue: str) -> str:
+    streams = settings.streams
+    if not streams.raw_frames:
+        return f"CRYPTOVIZ_STREAMS__RAW is {streams.raw}: all or sample records them"
+    if venue not in streams.venues:
+        return f"CRYPTOVIZ_STREAMS__VENUES is {','.join(streams.venues)}"
+    kept = f"frames are kept for {streams.raw_keep_hours} h (CRYPTOVIZ_STREAMS__RAW_KEEP_HOURS)"
+    return f"CRYPTOVIZ_STREAMS__RAW is {streams.raw}; {kept}, and are in the topic some seconds after they arrived"
+
+
+def frame_batches(messages: Iterable[Any], venue: str, result: FrameReplay) -> Iterator[FrameBatch]:
+    """The batches of a venue in records of the topic; those that are none are counted in `result`."""
     key = frames_key(venue, "")
     for message in messages:
         if not (message.key() or b"").startswith(key):
             continue
         try:
-            yield FrameBatch.decode(message.value() or b"")
-        except RecordError:
+            batch = _decoded(message)
+        except RecordError as error:
             result.unreadable += 1
+            result.note(f"record {message.partition()}:{message.offset()} of {message.topic()}: {error.message}")
+        else:
+            yield batch
+
+
+def _decoded(message: Any) -> FrameBatch:
+    batch = FrameBatch.decode(message.value() or b"")
+    if frames_key(batch.venue, batch.connection) != message.key():
+        raise RecordError(f"recorded frames are of {batch.venue}:{batch.connection}, and not of the record's key", reason="invalid_frames")
+    return batch
 
 
 def _wanted(trades: Mapping[_Key, Mapping[tuple[str, int], Trade]], spans: Mapping[str, list[tuple[int, int]]]) -> Wanted:
@@ -261,7 +302,11 @@ def _values(trade: Trade) -> dict[str, Any]:
 
 
 def _name(key: _Key, at_us: int) -> str:
-    return f"{_utc(at_us).isoformat().replace('+00:00', 'Z')} {key[0]} {key[1]}"
+    return f"{_iso(at_us)} {key[0]} {key[1]}"
+
+
+def _iso(moment_us: int) -> str:
+    return _utc(moment_us).isoformat().replace("+00:00", "Z")
 
 
 def _utc(moment_us: int) -> datetime:

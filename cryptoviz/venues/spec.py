@@ -137,6 +137,10 @@ class VenueSpec:
         symbol = self.symbols.get(asset_id)
         return None if symbol is None else Instrument(symbol, asset_id, self.quote)
 
+    def instruments(self) -> list[Instrument]:
+        """All of the venue's markets, as in `symbols`."""
+        return [Instrument(symbol, asset_id, self.quote) for asset_id, symbol in self.symbols.items()]
+
     def _error(self, attribute: str, what: str) -> SpecError:
         return SpecError(f"{attribute} of {self.name} {what}", provider=self.name, attribute=attribute)
 

@@ -29,7 +29,7 @@ def replay(
     """Parse the recorded frames of a venue again, and compare their trades with the lake's.
 
     Frames are recorded with CRYPTOVIZ_STREAMS__RAW=all or sample. Exit code 0 if every field of every trade is equal; 1 if a trade differs, is
-    missing or is extra.
+    missing, is extra or is twice in the lake, or a record of the topic is no frame.
     """
     with invalid_arguments("--from"):
         first = _time(start, "--from")
@@ -56,10 +56,15 @@ def replay_text(found: FrameReplay) -> str:
     lines = [f"{found.venue}: {found.frames:,} frames{bad} of {found.connections:,} connections"]
     counts = ("equal", "different", "missing", "extra")
     lines.append(f"trades: {', '.join(f'{getattr(found, name):,} {name}' for name in counts)}; {found.copies:,} copies of trades from elsewhere")
+    if found.doubled:
+        lines.append(f"{found.doubled:,} rows of the lake are of trades that it has already")
+    if found.lake_until is not None:
+        newest = f"the newest trade of the lake in this time arrived {found.lake_until}" if found.lake_until else "the lake has no trade of this time"
+        lines.append(f"{newest}: later ones are extra until the lake has them")
     if found.unrecorded_rows:
-        lines.append(f"{found.unrecorded_rows:,} rows of the lake are of frames that are not recorded: not compared")
+        lines.append(f"{found.unrecorded_rows:,} rows of the lake are of frames that are not recorded, or not yet: not compared")
     if found.unreadable:
-        lines.append(f"{found.unreadable:,} records of the topic are no frames")
+        lines.append(f"{found.unreadable:,} records of the topic are no frames of their connection")
     return "\n".join([*lines, *(f"  {text}" for text in found.differences)])
 
 

@@ -13,11 +13,11 @@ import pytest
 from actors.streaming.core import StreamCore
 from actors.streaming.frame_recorder import FrameRecorder
 from cryptoviz.errors import FrameError
-from cryptoviz.lake.frame_replay import FrameComparison, FrameReplay, Row, Wanted
+from cryptoviz.lake.frame_replay import FrameComparison, FrameReplay, Row, Wanted, frame_batches
 from cryptoviz.settings.streams import RawFrames
 from cryptoviz.trades.record import Source, Trade
 from cryptoviz.venues.events import Trades
-from cryptoviz.venues.frames import FrameBatch
+from cryptoviz.venues.frames import FrameBatch, frames_key
 from cryptoviz.venues.registry import venue_of
 from cryptoviz.venues.spec import Channel
 from tests.support.clock import FakeClock
@@ -281,3 +281,63 @@ def test_a_symbol_that_the_venue_no_longer_has_is_missing() -> None:
     (batch,) = live.sink.batches
     other = FrameBatch(batch.venue, batch.connection, ("ETHUSDT",), batch.first, batch.frames)
     assert counts(live.replay([other])) == (0, 0, 20, 0, 0)
+
+
+@pytest.mark.parametrize("change", [{}, {"price": Decimal(1)}, {"ingest_ts": START_US + 10**9}], ids=["equal", "price", "time"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_trade_that_the_lake_has_twice_is_found_wherever_the_second_row_is(change: dict[str, Any], first: bool) -> None:
+    live = recorded("kraken")
+    live.rows.insert(0 if first else len(live.rows), live.rows[3] | change)
+    found = live.replay()
+    assert (found.doubled, found.missing, found.extra, found.ok) == (1, 0, 0, False)
+    assert any(text.endswith("BTC/USD 4: 2 rows in the lake") for text in found.differences)
+
+
+def test_a_trade_of_two_connections_that_the_lake_has_twice_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryptoviz.lake.frame_replay._GROUP_TRADES", 1)
+    live = recorded("kraken")
+    live.receive("c2", kraken("BTC/USD", 4, START_US))
+    live.commit()
+    live.rows.append(live.rows[3])
+    found = live.replay()
+    assert (counts(found), found.doubled) == ((20, 0, 0, 0, 1), 1)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_two_batches_with_the_same_number_are_both_replayed_unless_they_are_equal(place: int) -> None:
+    """An id of a connection that came twice must not hide what the second one brought, in whatever order they lie."""
+    live = recorded("kraken")
+    (batch,) = live.sink.batches
+    second = FrameBatch(batch.venue, batch.connection, batch.symbols, batch.first, [(START_US + 10**7, kraken("BTC/USD", 99, START_US).encode())])
+    batches = [batch, batch]
+    batches.insert(place, second)
+    found = live.replay(batches)
+    assert (counts(found), found.frames) == ((20, 0, 0, 1, 0), 21)
+
+
+class Message:
+    """A record of the topic."""
+
+    def __init__(self, value: bytes | None, key: bytes | None = b"kraken:c1") -> None:
+        self.key, self.value = lambda: key, lambda: value
+        self.topic, self.partition, self.offset = lambda: "frames", lambda: 0, lambda: 7
+
+
+def test_a_record_whose_frames_are_not_of_its_key_is_unreadable() -> None:
+    """Kraken's frames under Binance's name, or a connection under the name of another, would be judged against rows that are not theirs."""
+    (batch,) = recorded("kraken").sink.batches
+    for venue, connection in (("binance", "c1"), ("kraken", "c2")):
+        value = FrameBatch(venue, connection, batch.symbols, batch.first, batch.frames).encode()
+        result = FrameReplay("kraken")
+        assert list(frame_batches([Message(value), Message(batch.encode())], "kraken", result)) == [batch]
+        assert (result.unreadable, result.ok) == (1, False)
+        text = f"record 0:7 of frames: recorded frames are of {venue}:{connection}, and not of the record's key"
+        assert result.differences == [text]
+
+
+@pytest.mark.parametrize("value", [None, b"", b'{"venue":"kraken"}', b"\x95", b"\xff" * 5_000_000], ids=["none", "empty", "json", "cut", "large"])
+def test_a_record_that_is_no_frames_is_counted_and_named(value: bytes | None) -> None:
+    result = FrameReplay("kraken")
+    assert list(frame_batches([Message(value), Message(value, frames_key("binance", "c1")), Message(value, None)], "kraken", result)) == []
+    assert (result.unreadable, result.ok, len(result.differences)) == (1, False, 1)
+    assert result.differences[0].startswith("record 0:7 of frames: recorded frames cannot be decoded: ")

@@ -205,10 +205,11 @@ def test_what_kafka_has_not_taken_at_the_end_is_lost(tmp_path: Path) -> None:
 def test_losses_are_logged_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[dict[str, Any]] = []
     monkeypatch.setattr("actors.streaming.frame_producer.log.warning", lambda _, **line: lines.append(line))
-    one, client = producer(tmp_path)
+    clock, client = FakeClock(), Client()
+    one = FrameProducer(load_settings(home=tmp_path).kafka, "binance", clock, client)
     client.full = True
     for _ in range(3):
         one.put(b"k", b"v", 5, 1)
-    one._clock.advance(60)  # type: ignore[attr-defined]
+    clock.advance(60)
     one.put(b"k", b"v", 5, 1)
     assert [line["frames"] for line in lines] == [1, 4]

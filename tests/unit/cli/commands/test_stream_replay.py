@@ -45,7 +45,7 @@ def test_equal_trades_are_counted_and_the_exit_code_is_0(run: Run) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["different", "missing", "extra", "unreadable"])
+@pytest.mark.parametrize("name", ["different", "missing", "extra", "doubled", "unreadable"])
 def test_whatever_is_not_equal_is_exit_code_1(run: Run, found: FrameReplay, name: str) -> None:
     setattr(found, name, 1)
     found.differences.append("2026-01-31T12:00:01Z BTC/USD 7 price: recorded 1, replayed \x1b[31m2")
@@ -59,8 +59,16 @@ def test_whatever_is_not_equal_is_exit_code_1(run: Run, found: FrameReplay, name
 def test_what_was_not_compared_is_shown(run: Run, found: FrameReplay) -> None:
     found.unrecorded_rows, found.bad_frames = 1_500, 3
     text = run("replay", "kraken", *RANGE).output
-    assert "1,500 rows of the lake are of frames that are not recorded: not compared" in text
+    assert "1,500 rows of the lake are of frames that are not recorded, or not yet: not compared" in text
     assert "12,345 frames (3 not as documented) of 2" in text
+
+
+def test_where_the_lake_ends_is_shown_if_trades_are_newer(run: Run, found: FrameReplay) -> None:
+    found.extra, found.lake_until = 3, "2026-01-31T12:04:00Z"
+    result = run("replay", "kraken", *RANGE)
+    assert "the newest trade of the lake in this time arrived 2026-01-31T12:04:00Z: later ones are extra until the lake has them" in result.output
+    found.lake_until = ""
+    assert "the lake has no trade of this time: later ones are extra until the lake has them" in run("replay", "kraken", *RANGE).output
 
 
 @pytest.mark.parametrize(
