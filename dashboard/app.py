@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -24,14 +25,18 @@ __all__ = ["make_server"]
 
 _UNUSED_SESSION_MS = 15_000
 """How long a page without a browser is kept: that of a browser that has not yet connected, or has left."""
+_LARGEST_MESSAGE = 2**18
+"""Bytes of a message of a browser. The longest text that a page takes has 20 000 characters."""
 
 
 def _no_files(*_: object, **__: object) -> tuple[str, str]:
     return "", ""
 
 
-def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSION_MS, builds: PageBuilds | None = None) -> Any:
-    """Create a bound Bokeh server; the caller runs `start` and its `io_loop`."""
+def make_server(
+    app_context: AppContext, unused_session_ms: int = _UNUSED_SESSION_MS, builds: PageBuilds | None = None, session_key: bytes = b""
+) -> Any:
+    """Create a bound Bokeh server; the caller runs `start` and its `io_loop`. `session_key` signs the names of sessions; default: a new one."""
     # The page's own script reloads the page when the server is back, which needs no session of a server that may have been restarted.
     pn.extension(notifications=False, reconnect=False, browser_info=False)
     settings = app_context.settings
@@ -67,6 +72,10 @@ def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSIO
         start=False,
         verbose=False,
         admin=False,
+        # Else a browser could write its session's token itself: Bokeh unpacks it without a limit, and builds a page for each.
+        sign_sessions=True,
+        secret_key=session_key or secrets.token_hex(32).encode(),
+        websocket_max_message_size=_LARGEST_MESSAGE,
     )
     guard(server, Access.of(settings), visitors, builds or PageBuilds())
     return server

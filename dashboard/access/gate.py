@@ -76,6 +76,9 @@ _BUSY = """<!doctype html>
 _RETRY_AFTER_S = 3
 _TRY_AGAIN_LATER = 1013  # WebSocket close code; the page reconnects automatically
 _NOT_ADMITTED = 1008  # WebSocket close code
+_UNSUPPORTED = 1003  # WebSocket close code
+_HEADERS_S, _BODY_S = 60.0, 10.0
+"""How long a request's header, or an idle connection, and a form's body may take. Tornado waits for an hour."""
 _PAGES: WeakKeyDictionary[Any, Visitor] = WeakKeyDictionary()
 """For whom each document was built."""
 
@@ -123,6 +126,14 @@ class SocketHandler(WSHandler):
     def check_origin(self, origin: str) -> bool:
         return origin.lower() in cast("BokehTornado", self.application).websocket_origins
 
+    def open(self, *args: Any, **kwargs: Any) -> None:
+        """Close the channel of a token that this server has not signed: Bokeh raises whatever its content leads to, and would log it all."""
+        try:
+            super().open(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001 (the token is untrusted)
+            log.info("channel_refused", reason=type(error).__name__)
+            self.close(_NOT_ADMITTED)
+
     async def _async_open(self, token: str) -> None:
         """Use a build slot here too: Bokeh builds a page for an unknown session, as after a restart."""
         try:
@@ -150,7 +161,14 @@ class SocketHandler(WSHandler):
         return next((session.document for session in self.application_context.sessions if session.id == wanted), None)
 
     async def on_message(self, fragment: str | bytes) -> None:
-        """A page of a visitor who is no longer admitted hears nothing more: it is sent nothing without its acknowledgement."""
+        """A page of a visitor who is no longer admitted hears nothing more: it is sent nothing without its acknowledgement.
+
+        Browsers of the page send text only, and after the server's first message. Bokeh would keep any number of binary buffers until their
+        message is complete, and log what comes too early.
+        """
+        if isinstance(fragment, bytes) or self.receiver is None:
+            self.close(_UNSUPPORTED)
+            return
         if not cast("Visitors", cast("Any", self.application).visitors).still(_visitor(self)):
             log.info("page_closed", reason="its visitor is no longer admitted", name=_visitor(self).name)
             self.close(_NOT_ADMITTED)
@@ -186,6 +204,8 @@ def guard(server: Server, access: Access, visitors: Visitors, builds: PageBuilds
     application = cast("Any", server._tornado)
     application.page_builds, application.visitors = builds, visitors
     server._tornado._websocket_origins = set(access.origins)
+    parameters = server._http.conn_params
+    parameters.header_timeout, parameters.body_timeout = _HEADERS_S, _BODY_S
     server._http.request_callback = Gate(server._tornado, access, visitors)
 
 

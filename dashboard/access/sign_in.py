@@ -19,7 +19,7 @@ from dashboard.views.texts import LANGUAGES, language_of, texts
 __all__ = ["REOPEN", "SignInHandler", "SignOutHandler", "back_to", "sign_in_address", "sign_in_patterns"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-_MAX_QUERY = 512
+_MAX_QUERY, _MOST_FIELDS = 512, 16
 
 _PAGE = """<!doctype html>
 <html lang="{language}"><head><meta charset="utf-8"><title>CryptoViz: {sign_in}</title><meta name="viewport" content="width=device-width">
@@ -56,7 +56,7 @@ log = get_logger("dashboard")
 
 def back_to(query: str) -> str:
     """Address of the page with the same deep link. Built from known parts, so that nothing can lead elsewhere."""
-    pairs = parse_qsl(query[:_MAX_QUERY], max_num_fields=16) if query.isascii() else []
+    pairs = parse_qsl(query[:_MAX_QUERY])[:_MOST_FIELDS] if query.isascii() else []
     return f"/?{urlencode(pairs)}" if pairs else "/"
 
 

@@ -139,7 +139,7 @@ class SqlRunner:
         self._runs: set[SqlRun] = set()
 
     def prepare(self, sql: str) -> SqlRun:
-        """A query that `result` runs; pass it to `run`.
+        """A query that `result` runs; pass it to `run` or `cancel`.
 
         Raises:
             QueryError: the text is too long.
@@ -161,6 +161,12 @@ class SqlRunner:
         finally:
             with self._lock:
                 self._runs.discard(run)
+
+    def cancel(self, run: SqlRun) -> None:
+        """End a prepared query; also one that is not passed to `run`, which would keep its place."""
+        run.cancel()
+        with self._lock:
+            self._runs.discard(run)
 
     def close(self) -> None:
         """Cancel all queries."""

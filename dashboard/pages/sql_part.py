@@ -47,7 +47,7 @@ class SqlPart:
 
     def cancel(self) -> None:
         if self._run is not None:
-            self._run.cancel()
+            self._session.app_context.inspection.sql.cancel(self._run)
 
     def download(self, kind: str) -> None:
         result = self._result
@@ -84,6 +84,7 @@ class SqlPart:
         self._markup = element("div", note + buttons, "cv-bar") + (table or state_markup("empty", "No rows"))
 
     def _failed(self, run: SqlRun, error: Exception) -> None:
+        self._session.app_context.inspection.sql.cancel(run)  # the page may have been refused a worker for it
         if run is not self._run:
             return
         self._run = None

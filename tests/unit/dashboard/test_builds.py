@@ -16,6 +16,8 @@ from cryptoviz.errors import QueueFull
 from dashboard.builds import PageBuilds
 from tests.support.dashboard_server import exchange, new_app_context, serving
 
+KEY = b"k" * 32
+
 
 async def test_turns_are_taken_one_by_one_and_the_queue_is_bounded() -> None:
     builds = PageBuilds(at_once=1, waiting=2)
@@ -101,11 +103,11 @@ def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp
 def test_open_pages_are_built_in_turns_too(tmp_path: Path) -> None:
     # Eight concurrent WebSockets of unknown sessions, as after a restart of the server: a page is built for each.
     builds = PageBuilds(at_once=1, waiting=8)
-    with new_app_context(tmp_path) as app_context, serving(app_context, builds=builds):
+    with new_app_context(tmp_path) as app_context, serving(app_context, builds=builds, session_key=KEY):
         port = app_context.settings.dashboard.port
 
         async def opened() -> str:
-            token = generate_jwt_token(generate_session_id(signed=False), signed=False)
+            token = generate_jwt_token(generate_session_id(KEY, signed=True), KEY, signed=True)
             request = HTTPRequest(f"ws://127.0.0.1:{port}/ws", headers={"Origin": f"http://localhost:{port}"}, request_timeout=60)
             connection = await websocket_connect(request, subprotocols=["bokeh", token])
             header = str(await connection.read_message())

@@ -73,7 +73,9 @@ def session(tmp_path: Path) -> Iterator[tuple[Session, Run]]:
         return result("1")
 
     with new_app_context(tmp_path) as app_context:
-        app_context.inspection.__dict__["sql"] = SimpleNamespace(prepare=lambda _sql: run, run=wait, workers=workers, close=workers.shutdown)
+        app_context.inspection.__dict__["sql"] = SimpleNamespace(
+            prepare=lambda _sql: run, run=wait, cancel=Run.cancel, workers=workers, close=workers.shutdown
+        )
         yield Session(app_context, Document(), "en", Mock(IOLoop)), run
 
 
@@ -102,3 +104,33 @@ def test_a_result_that_cannot_be_shown_is_an_error_and_no_query_that_runs_for_ev
         return str(page.out.take()[0].get("lake.result", ""))
 
     eventually(lambda: "The query failed" in said() or None)
+
+
+def test_a_query_that_a_busy_page_may_not_run_keeps_no_place(tmp_path: Path) -> None:
+    go = threading.Event()
+    with new_app_context(tmp_path) as app_context:
+        runner = app_context.inspection.sql
+        page = Session(app_context, Document(), "en", Mock(IOLoop))
+        part = SqlPart(page)
+        for _ in range(16):
+            page.in_background(go.wait, Mock(), Mock(), runner.workers)
+        for _ in range(12):  # more than there are places
+            part.run("SELECT 1")
+        part.refresh()
+        assert "this page already waits for 16 answers" in page.out.take()[0]["lake.result"]
+        assert runner.prepare("SELECT 2") is not None
+        go.set()
+
+
+def test_queries_that_are_replaced_before_they_have_begun_leave_their_places_to_others(tmp_path: Path) -> None:
+    go = threading.Event()
+    with new_app_context(tmp_path) as app_context:
+        runner = app_context.inspection.sql
+        for _ in range(2):
+            runner.workers.submit(go.wait)
+        part = SqlPart(Session(app_context, Document(), "en", Mock(IOLoop)))
+        for number in range(12):
+            part.run(f"SELECT {number}")
+        assert runner.prepare("SELECT 2") is not None
+        part.cancel()
+        go.set()

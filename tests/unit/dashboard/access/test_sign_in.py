@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -22,6 +23,7 @@ from tests.support.intruder import as_another_user, http_answer
 from tests.support.ports import free_port
 
 OWNERS_TOKEN = "cd" * 32
+SESSION = re.compile(r'<script[^>]* id="cv-session">(.*?)</script>', re.DOTALL)
 # Raised inside panel-material-ui's own FileDownload, which sets both.
 pytestmark = pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
 EVERYTHING = ("/static/js/bokeh.min.js", "/favicon.ico", "/assets/page.0123456789abcdef.css")
@@ -76,11 +78,19 @@ def test_the_deep_link_comes_back_and_leads_nowhere_else(port: int) -> None:
     assert get(port, "/?coin=bitcoin&tf=1h")[1]["location"] == "/sign-in?coin=bitcoin&tf=1h"
     status, headers, _ = post(port, "/sign-in?coin=bitcoin&tf=1h", urlencode({"token": OWNERS_TOKEN}))
     assert (status, headers["location"]) == (303, "/?coin=bitcoin&tf=1h")
-    for query in ("next=//evil.example", "//evil.example", "=%0d%0aSet-Cookie:%20x", "a=%22%3E%3Cscript%3E", "x=" + "y" * 4000):
+    for query in (
+        "next=//evil.example",
+        "//evil.example",
+        "=%0d%0aSet-Cookie:%20x",
+        "a=%22%3E%3Cscript%3E",
+        "x=" + "y" * 4000,
+        "&".join(f"a{n}=1" for n in range(99)),
+    ):
         _, headers, _ = post(port, f"/sign-in?{query}", urlencode({"token": OWNERS_TOKEN}))
         assert headers["location"].startswith("/?") or headers["location"] == "/"
         assert headers["set-cookie"].startswith("cryptoviz-")
         assert b"<script" not in get(port, f"/sign-in?{query}")[2]
+        assert get(port, f"/?{query}")[0] == 303
 
 
 def test_a_token_opens_the_page_by_a_cookie_that_scripts_and_other_sites_do_not_get(port: int) -> None:
@@ -171,14 +181,14 @@ async def opened(port: int, cookie: str | None, token: str) -> str:
 def test_the_websocket_asks_too_and_a_page_belongs_to_one_visitor(app_context: AppContext, port: int) -> None:
     reader = TokenFile(app_context.settings.home).add("reader", Role.READ, 0)
     owners, readers = sign_in(port), sign_in(port, reader)
-    # Also with what a client may write into its unsigned token: headers of a request that it never made.
-    session = generate_session_id(signed=False)
-    token = generate_jwt_token(session, signed=False, extra_payload={"headers": {"Cookie": owners}, "cookies": {}, "arguments": {}})
+    # Also with what a client may write into a token itself: headers of a request that it never made.
+    forged = generate_jwt_token(generate_session_id(signed=False), signed=False, extra_payload={"headers": {"Cookie": owners}, "arguments": {}})
+    token = json.loads(SESSION.findall(get(port, "/", Cookie=owners)[2].decode())[0])["token"]
 
     async def all_of_them() -> list[str]:
-        return [await opened(port, cookie, token) for cookie in (None, "x=y", owners, owners, readers)]
+        return [await opened(port, cookie, token) for cookie in (None, "x=y", owners, owners, readers)] + [await opened(port, owners, forged)]
 
-    assert asyncio.run(all_of_them()) == ["401", "401", "ACK", "ACK", "closed"]
+    assert asyncio.run(all_of_them()) == ["401", "401", "ACK", "ACK", "closed", "closed"]
 
 
 def test_another_user_of_the_machine_signs_in_on_loopback_and_the_owner_need_not(tmp_path: Path) -> None:
