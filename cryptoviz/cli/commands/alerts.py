@@ -143,7 +143,10 @@ def send_test(
     settings, clock = running_settings(), SystemClock()
     channels = channels_of(settings, clock)
     if not channels:
-        text = "no receiver is configured: set CRYPTOVIZ_ALERTS__WEBHOOK_URL, or CRYPTOVIZ_ALERTS__SMTP_HOST, MAIL_FROM and MAIL_TO"
+        text = (
+            "no receiver is configured: set CRYPTOVIZ_ALERTS__WEBHOOK_URL, or CRYPTOVIZ_ALERTS__SMTP_HOST, MAIL_FROM and MAIL_TO; "
+            "a pipeline that runs has the settings that it was started with: stop it and start it again"
+        )
         raise SettingsError(text, setting="CRYPTOVIZ_ALERTS__WEBHOOK_URL")
     rule = replace(AlertStore(settings).rule(rule_id), note=_TEST) if rule_id else replace(_TEST_RULE, note=_TEST)
     firing, results = firing_of(rule, rule.subject, "0" if rule.unit else _TEST, clock.now_ms()), {}
