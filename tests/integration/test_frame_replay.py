@@ -130,6 +130,12 @@ async def test_recorded_frames_give_the_rows_of_the_lake_and_a_changed_frame_is_
         with pytest.raises(QueryError, match=f"no frame of {venue} between .* CRYPTOVIZ_STREAMS__RAW is all"):
             await asyncio.to_thread(replay_frames, settings, venue, began - timedelta(hours=1), began)
 
+        # each row a second time
+        await in_lake(settings)
+        twice = await asyncio.to_thread(replay_frames, settings, venue, began, ended)
+        assert (twice.ok, twice.equal, twice.missing, twice.extra) == (False, len(streamed), 0, 0)
+        assert twice.doubled >= len(streamed)
+
 
 def write_changed(settings: Settings, recorded: list[FrameBatch], victim: Trade) -> None:
     """The same frames in another topic, but for the size of one trade, in the frame that brought it."""
