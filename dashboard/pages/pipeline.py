@@ -75,7 +75,7 @@ class PipelinePage(Page):
             if name == PIPELINE:
                 (client.start_pipeline if verb is Verb.START else client.stop_pipeline)()
             else:
-                {Verb.START: client.start, Verb.STOP: client.stop, Verb.RESTART: client.restart}[verb](name)
+                getattr(client, verb)(name)
         finally:
             client.close()
 

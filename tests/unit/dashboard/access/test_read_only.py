@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
+from bokeh.document import Document
+from tornado.ioloop import IOLoop
 
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import ControlRefused
 from cryptoviz.operations_client import OperationsClient
 from dashboard.access.read_only import read_only
 from dashboard.feeds.control_feed import ControlService
+from dashboard.page_session import Session
+from dashboard.pages.pipeline import PipelinePage
+from dashboard.views.link import parse_link
+from dashboard.views.pipeline_rows import Verb
+from tests.support.dashboard_server import new_app_context
 
 READS = {
     "address",
@@ -66,3 +76,16 @@ def test_no_verb_leaves_and_every_read_does() -> None:
         with pytest.raises(ControlRefused, match="needs operate"):
             getattr(operations, name)
     assert operations.list is not None
+
+
+@pytest.mark.parametrize("verb", tuple(Verb))
+def test_a_refusal_names_the_verb_that_was_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb) -> None:
+    work: list[Any] = []
+    monkeypatch.setattr(PipelinePage, "_allowed", lambda *_: True)
+    monkeypatch.setattr(Session, "in_background", lambda _self, call, *_: work.append(call))
+    with new_app_context(tmp_path) as app_context:
+        reader = replace(app_context, connect=read_only(lambda: cast("ControlService", Mock())))
+        page = PipelinePage(Session(reader, Document(), "en", Mock(IOLoop)), parse_link({}, ["bitcoin"], ["pipeline"], ""))
+        page.act(verb, {"name": "lake"})
+        with pytest.raises(ControlRefused, match=f"^{verb}: your token has the role read"):
+            work[0]()
