@@ -71,7 +71,7 @@ def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[floa
     name = text(component.name)
     shown = name if url is None else element("a", name, "", href=url, target="_blank", rel="noopener")
     depends = say("needs {names}", names=", ".join(component.depends_on)) if component.depends_on else str(component.kind)
-    nodes = element("small", text(say("on {names}", names=", ".join(component.nodes))), "cv-nodes") if component.nodes else ""
+    nodes = element("small", text(say("on {names}", names=", ".join(dict.fromkeys(component.nodes)))), "cv-nodes") if component.nodes else ""
     # On a phone the message column is hidden, so problems are shown here.
     problem = (
         "" if component.state is ComponentState.RUNNING or not component.message else element("small", text(component.message), "cv-narrow cv-msg")
@@ -165,6 +165,8 @@ def format_metric(name: str, value: float) -> tuple[str, str]:
 
 
 def _format(name: str, value: float) -> tuple[str, str]:
+    if name.startswith("bytes_"):
+        return name.removesuffix("_total").replace("_", " "), format_bytes(value)
     for suffix, unit in _UNITS:
         if name.endswith(suffix) and len(name) > len(suffix):
             label = name.removesuffix(suffix).replace("_", " ")

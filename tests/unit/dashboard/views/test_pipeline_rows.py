@@ -43,6 +43,10 @@ def test_problems_are_shown_without_a_message_column() -> None:
     assert "exit code 137" not in component_row(a_component(message="exit code 137"))["name"]
 
 
+def test_a_node_is_named_once() -> None:
+    assert "on a, b<" in component_row(a_component(nodes=("a", "a", "b")))["name"]
+
+
 def test_dead_letters_show_as_one_number_with_the_reasons_behind_it() -> None:
     counts = {"dead_letters_total": 1204.0, "dead_letters_not_json_total": 1200.0, "dead_letters_tombstone_total": 4.0}
     shown = component_row(a_component(metrics={"rows_total": 5.0, **counts, "files_total": 2.0}))["metrics"]
@@ -57,6 +61,7 @@ def test_dead_letters_show_as_one_number_with_the_reasons_behind_it() -> None:
     ("name", "value", "shown"),
     [
         ("last_poll_age_s", 1.234, ("last poll age", "1.23 s")),
+        ("bytes_before_total", 22_692_493.0, ("bytes before", "21.6 MiB")),
         ("batch_ms", 281.0, ("batch", "281 ms")),
         ("input_rate_per_s", 8.5, ("input rate", "8.50/s")),
         ("rows_total", 303_450.0, ("rows", "303,450")),
