@@ -94,6 +94,8 @@ class LivenessHandler(RequestHandler):
     def get(self) -> None:
         self.write({"alive": True})
 
+    head = get  # Tornado sends no body then
+
 
 class PageHandler(DocHandler):
     """Panel's page, built from the queue, with the policy and its nonce. The HTML contains nothing of the request, so its scripts are trusted."""

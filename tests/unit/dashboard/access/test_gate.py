@@ -111,3 +111,8 @@ def test_a_probe_costs_no_look_up_of_its_user(port: int, monkeypatch: pytest.Mon
     assert looked == []
     assert exchange(port, f"GET /favicon.ico HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")[0] in (200, 404)
     assert len(looked) == 1
+
+
+def test_a_monitor_may_ask_for_the_head_of_the_health_check(port: int) -> None:
+    status, headers, body = exchange(port, f"HEAD /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")
+    assert (status, headers["content-length"], body) == (200, "15", b"")
