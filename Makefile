@@ -22,12 +22,13 @@ up: setup ## Run the whole pipeline against the live providers (keyless, or keys
 down: setup ## Stop the pipeline that `make up` or `make demo` started
 	@$(BIN)/cryptoviz down --yes
 
-# Most tests wait for engines, so three files run in parallel; tests marked `alone` use both cores and run afterwards.
+# Most tests wait for engines, so three files run in parallel; tests marked `alone` use both cores and run afterwards. (With a space instead of `=`,
+# pytest takes a file that exists for the tests to run.)
 test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
 	@scripts/setup --test
 	@failed=0; rm -f $(FAILURES); \
-	$(BIN)/python -m pytest --failures-to $(FAILURES) --durations 10 -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not long and not external and not cluster" || failed=1; \
-	$(BIN)/python -m pytest --failures-to $(FAILURES) --durations 10 -m "alone and not long and (short or not chaos)" || failed=1; \
+	$(BIN)/python -m pytest --failures-to=$(FAILURES) --durations 10 -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not long and not external and not cluster" || failed=1; \
+	$(BIN)/python -m pytest --failures-to=$(FAILURES) --durations 10 -m "alone and not long and (short or not chaos)" || failed=1; \
 	if [ $$failed = 1 ]; then echo "Failures of both parts:"; cat $(FAILURES); fi; \
 	exit $$failed
 

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import orjson
 import pytest
-import redis.asyncio
 from redis.exceptions import ConnectionError as RedisGone
 
+from actors.streaming import quote_snapshot
 from actors.streaming.quote_snapshot import QuoteSnapshot
 from cryptoviz.settings import RedisSettings
 from cryptoviz.trades.quote import QUOTE_KEEP_S, QuoteRecord
@@ -56,10 +56,10 @@ class FakeRedis:
 
 
 async def written(monkeypatch: pytest.MonkeyPatch, fake: FakeRedis, namespace: str, *quotes: QuoteRecord) -> QuoteSnapshot:
-    def from_url(**_: Any) -> FakeRedis:
+    def open_client(*_: Any) -> FakeRedis:
         return fake
 
-    monkeypatch.setattr(redis.asyncio.Redis, "from_url", from_url)
+    monkeypatch.setattr(quote_snapshot, "open_client", open_client)
     snapshot = QuoteSnapshot(RedisSettings(), namespace, FakeClock())
     snapshot.put(quotes)
     task = asyncio.create_task(snapshot.run())
