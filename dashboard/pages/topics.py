@@ -10,10 +10,9 @@ from dashboard.views.explore_frames import topics_frame
 from dashboard.views.lake_rows import dead_table
 from dashboard.views.link import Link
 from dashboard.views.markup import element, text
-from dashboard.views.numbers import format_count
 from dashboard.views.placeholders import state_markup
 from dashboard.views.texts import say
-from dashboard.views.topic_rows import Browse, Found, Start, parse_browse, record_table, topic_table
+from dashboard.views.topic_rows import Browse, Start, found_markup, parse_browse, topic_table
 
 __all__ = ["KIND", "TopicsPage"]
 
@@ -71,7 +70,7 @@ class TopicsPage(Page):
         self._records = state_markup("loading", say("Reading {topic}", topic=asked.topic))
         self.session.in_background(
             lambda: inspection.topic_browser.browse(asked),
-            lambda found: self._show(number, _markup(found, asked)),
+            lambda found: self._show(number, found_markup(found, asked)),
             lambda error: self._show(number, state_markup("error", "Cannot read the topic", str(error))),
             inspection.workers,
         )
@@ -80,15 +79,6 @@ class TopicsPage(Page):
         """Unless another request has replaced it."""
         if number == self._asked:
             self._records = markup
-
-
-def _markup(found: Found, asked: Browse) -> str:
-    if found.records:
-        return record_table(found)
-    read = format_count(found.scanned)
-    if asked.key:
-        return state_markup("empty", "No records", say("{count} read, none of the key {key} from there on.", count=read, key=repr(asked.key)))
-    return state_markup("empty", "No records", say("{count} read, none from there on.", count=read))
 
 
 KIND = PageKind("topics", "topics", topics_frame, TopicsPage)

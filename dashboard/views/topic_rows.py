@@ -10,10 +10,11 @@ from enum import StrEnum
 from cryptoviz.times import typed_ms
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import UNKNOWN, format_count, format_number
+from dashboard.views.placeholders import state_markup
 from dashboard.views.texts import say
 
 __all__ = [
-    "Browse", "Found", "KafkaRecord", "PartitionStatus", "Start", "TopicStatus", "parse_browse", "pretty", "record_table", "topic_table",
+    "Browse", "Found", "KafkaRecord", "PartitionStatus", "Start", "TopicStatus", "found_markup", "parse_browse", "pretty", "topic_table",
 ]  # fmt: skip
 
 MAX_RECORDS = 100
@@ -195,8 +196,19 @@ def pretty(value: bytes | None, size: int) -> str:
     return "\n".join((decoded, say("… {count} bytes in all", count=format_count(size))))
 
 
-def record_table(found: Found) -> str:
-    """Records, each opened by a click."""
+def found_markup(found: Found, asked: Browse) -> str:
+    """Records, each opened by a click; or why there are none."""
+    if found.records:
+        return _record_table(found)
+    read = format_count(found.scanned)
+    if not found.complete:
+        return state_markup("empty", "Not read to the end", say("{count} read, stopped by the limit of time or records.", count=read))
+    if asked.key:
+        return state_markup("empty", "No records", say("{count} read, none of the key {key} from there on.", count=read, key=repr(asked.key)))
+    return state_markup("empty", "No records", say("{count} read, none from there on.", count=read))
+
+
+def _record_table(found: Found) -> str:
     rows = "".join(_record(one) for one in found.records)
     count, read = len(found.records), format_count(found.scanned)
     shown = say("{count} record shown, {read} read" if count == 1 else "{count} records shown, {read} read", count=count, read=read)

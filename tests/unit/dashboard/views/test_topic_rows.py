@@ -11,9 +11,9 @@ from dashboard.views.topic_rows import (
     PartitionStatus,
     Start,
     TopicStatus,
+    found_markup,
     parse_browse,
     pretty,
-    record_table,
     topic_table,
 )
 
@@ -78,8 +78,20 @@ def test_a_records_json_is_indented_and_other_content_is_shown_as_it_is() -> Non
 
 def test_nothing_of_a_record_is_markup() -> None:
     hostile = "</pre><script>alert(1)</script>"
-    made = record_table(Found((record(hostile.encode(), key=hostile, headers=((hostile, hostile),)),), 10, complete=False))
+    made = found_markup(Found((record(hostile.encode(), key=hostile, headers=((hostile, hostile),)),), 10, complete=False), Browse(TOPICS[0]))
     assert "<script" not in made
     assert made.count("&lt;script&gt;") == 5  # key, preview, whole value, header's name and value
     assert "10 read, stopped by the limit" in made
     assert "1:42" in made
+
+
+@pytest.mark.parametrize(
+    ("complete", "key", "words"),
+    [
+        (True, "", "12 read, none from there on."),
+        (True, "cosmos", "12 read, none of the key &#x27;cosmos&#x27; from there on."),
+        (False, "cosmos", "12 read, stopped by the limit of time or records."),
+    ],
+)
+def test_no_records_are_not_claimed_before_the_end_was_reached(complete: bool, key: str, words: str) -> None:
+    assert words in found_markup(Found((), 12, complete), Browse(TOPICS[0], key=key)).replace("&#39;", "&#x27;")
