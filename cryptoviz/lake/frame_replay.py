@@ -200,14 +200,14 @@ class FrameComparison:
             self.newest_extra_us = max(self.newest_extra_us, trade.ingest_ts)
             result.note(f"{_name(key, trade.ingest_ts)}: replayed, not in the lake")
             return
-        row = next((one for one in rows if _origin(one) == (trade.connection, trade.ingest_ts)), rows[0])
-        same_frame = _origin(row) == (trade.connection, trade.ingest_ts)
+        of_the_frame = next((one for one in rows if _origin(one) == (trade.connection, trade.ingest_ts)), None)
+        row, fields = (rows[0], _OF_THE_TRADE) if of_the_frame is None else (of_the_frame, _FIELDS)
         found = _values(trade)
-        wrong = [name for name in (_FIELDS if same_frame else _OF_THE_TRADE) if row[name] != found[name]]
+        wrong = [name for name in fields if row[name] != found[name]]
         if wrong:
             result.different += 1
             result.note(f"{_name(key, trade.ingest_ts)} {', '.join(f'{name}: recorded {row[name]}, replayed {found[name]}' for name in wrong)}")
-        elif same_frame:
+        elif of_the_frame is not None:
             result.equal += 1
         else:
             result.copies += 1
