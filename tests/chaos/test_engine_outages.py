@@ -12,7 +12,6 @@ import pytest
 import redis
 from playwright.sync_api import sync_playwright
 
-from cryptoviz.records import Kind
 from cryptoviz.redis_keys import LATEST_KEY, LATEST_TICK_KEY
 from tests.chaos.pipeline_rig import (
     Recovery,
@@ -36,11 +35,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 RECONNECT_S = 10.0
 
 
-def newest(demo: Demo) -> int:
-    """Newest tick with a record, UTC epoch ms."""
-    return max(record.tick_ts for record in demo.recent() if record.kind == Kind.LIVE)
-
-
 def kill(demo: Demo, name: str) -> None:
     """Kill an engine, and wait until the controller has seen it."""
     restarts = component(demo, name).restarts
@@ -53,7 +47,7 @@ def test_ticks_wait_for_a_killed_broker_and_none_is_lost(demo: Demo) -> None:
     figures, chance = Figures("fault 6, broker killed"), random.Random(SEED)
     for _ in range(ROUNDS):
         eventually(lambda: in_order(demo), 120, 0.3)
-        before = newest(demo)
+        before = demo.newest_tick()
         threading.Event().wait(chance.uniform(0, demo.settings.collect.tick_s))
         kill(demo, "kafka")
         back = Recovery()
@@ -69,7 +63,7 @@ def test_a_broker_that_stands_still_is_reported_and_its_ticks_wait_within_a_boun
     figures = Figures("fault 6, broker stopped")
     for _ in range(1 if seconds < 60 else ROUNDS):
         eventually(lambda: in_order(demo), 120, 0.3)
-        before = newest(demo)
+        before = demo.newest_tick()
         with stopped(process_of(demo, "kafka")):
             begun = now_ms()
             eventually(lambda: "does not answer" in component(demo, "kafka").message, 120, 0.1)
@@ -151,7 +145,7 @@ REDIS_FAULTS: dict[str, Callable[[Demo], contextlib.AbstractContextManager[None]
 def test_prices_continue_without_redis_and_its_snapshot_is_back_in_10_s(demo: Demo) -> None:
     figures = Figures("fault 10")
     eventually(lambda: in_order(demo), 120, 0.3)
-    begun = newest(demo)
+    begun = demo.newest_tick()
     with sync_playwright() as playwright:
         page = launch_chromium(playwright).new_page()
         page.set_default_timeout(120_000)
@@ -160,13 +154,13 @@ def test_prices_continue_without_redis_and_its_snapshot_is_back_in_10_s(demo: De
         for _ in range(ROUNDS):
             for name, fault in REDIS_FAULTS.items():
                 with fault(demo):
-                    since = newest(demo)
+                    since = demo.newest_tick()
                     # Prices, their lake and the page go on.
                     eventually(lambda since=since: len(ticks_since(demo, since)) >= 4, 120, 0.2)  # type: ignore[misc]
                     shown = eventually(lambda since=since: shown_since(page, since), 60, 0.2)  # type: ignore[misc]
                     assert len(shown) == len(demo.settings.assets)
                 back = Recovery()
-                healed = newest(demo)
+                healed = demo.newest_tick()
                 eventually(lambda healed=healed: snapshot_tick(demo) >= healed, RECONNECT_S, 0.05)  # type: ignore[misc]
                 figures.add(name, back.made(demo))
                 assert_no_longer_said(demo, "collector", "Redis")

@@ -45,15 +45,10 @@ def recorded_ticks(demo: Demo) -> set[int]:
     return {exchange["tick_ts"] for exchange in demo.exchanges() if (exchange["provider"], exchange["endpoint"]) == (RECORDER, TICK)}
 
 
-def newest(demo: Demo) -> int:
-    """The newest live tick."""
-    return max(record.tick_ts for record in demo.recent() if record.kind == Kind.LIVE)
-
-
 def await_ticks(demo: Demo, count: int) -> None:
     """Wait for this number of further ticks in Kafka."""
-    goal = newest(demo) + count * demo.settings.collect.tick_ms
-    eventually(lambda: newest(demo) >= goal, 120, 0.3)
+    goal = demo.newest_tick() + count * demo.settings.collect.tick_ms
+    eventually(lambda: demo.newest_tick() >= goal, 120, 0.3)
 
 
 def look(demo: Demo, client: ControlClient) -> list[Gap]:
@@ -124,10 +119,10 @@ def test_an_outage_is_in_the_gap_ledger_and_filled_exactly_once(demo: Demo) -> N
     await_ticks(demo, 3)
     demo.cli("stop", *COLLECTION)
     demo.await_states(scraper__coingecko="STOPPED", scraper__coinmarketcap="STOPPED", collector="STOPPED")
-    before = newest(demo)
+    before = demo.newest_tick()
     eventually(lambda: now_ms() > before + OUTAGE_TICKS * tick_ms, 60, 0.3)
     demo.cli("start", *COLLECTION)
-    eventually(lambda: newest(demo) > before, 120, 0.3)
+    eventually(lambda: demo.newest_tick() > before, 120, 0.3)
     await_ticks(demo, 16)
 
     with demo.control() as client:

@@ -22,7 +22,7 @@ from pyarrow import fs
 from cryptoviz.client import ControlClient
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.topic_reader import read_topic, topic_ends
-from cryptoviz.records import UnifiedRecord
+from cryptoviz.records import Kind, UnifiedRecord
 from cryptoviz.settings import Settings, load_settings, load_settings_file
 from tests.support import engines
 from tests.support.external_engines import as_environment, control_settings, external_settings, running_servers
@@ -157,6 +157,10 @@ class Demo:
             with contextlib.suppress(ValueError):
                 found.append(UnifiedRecord.from_json(message.value() or b""))
         return found
+
+    def newest_tick(self) -> int:
+        """The newest tick of a poll with a record, UTC epoch ms."""
+        return max(record.tick_ts for record in self.recent() if record.kind == Kind.LIVE)
 
     def exchanges(self) -> list[dict[str, Any]]:
         """Every committed raw exchange, without the invalid records of tests."""
