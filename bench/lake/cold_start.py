@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass
 
 from bench.lake.commits import commits
-from bench.lake.environment import engines, lake_host, wait_for
+from bench.lake.environment import engines, lake_host
 from bench.lake.feed import backlog
 from bench.lake.figures import Figure, Part
+from bench.lake.position import wait_for
 from bench.lake.records import records
 from bench.lake.verify_summary import verdict
 

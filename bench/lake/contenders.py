@@ -15,8 +15,8 @@ import pyarrow.dataset as ds
 from pyarrow.fs import FileSelector, FileType
 
 from bench.lake.contend.task import TIMED, Done, Task
-from bench.lake.environment import Position
 from bench.lake.jars import contender_jars
+from bench.lake.position import Position
 from bench.lake.quix_env import quix_python
 from bench.lake.usage import Family
 from cryptoviz.engines.jars import spark_jars_dir

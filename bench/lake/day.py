@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from bench.lake.environment import engines, lake_host, wait_for
+from bench.lake.environment import engines, lake_host
 from bench.lake.feed import steady_ticks
 from bench.lake.figures import Figure, Part
 from bench.lake.maintenance_rounds import later, tend, tend_until_done
+from bench.lake.position import wait_for
 from bench.lake.records import START_MS, records
 from bench.lake.tables import table_bytes
 from bench.lake.usage import Family

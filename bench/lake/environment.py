@@ -8,21 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cryptoviz.lake.delta import open_table
-from cryptoviz.lake.objects import table_address
-from cryptoviz.lake.progress import read_progress
 from cryptoviz.settings import Settings, claim_home, load_settings
 from spark_jobs.streaming.actor import LakeActor
 from tests.support.engines import engines as running
 from tests.support.lake_job import LakeHost, host_lake
 from tests.support.ports import free_port
 from tests.support.ray_cluster import ray_on
-from tests.support.waiting import eventually
 
-__all__ = ["Position", "engines", "lake_host", "lake_position", "wait_for"]
-
-Position = dict[int, int]
-"""Partition to the next offset that the prices table will read."""
+__all__ = ["engines", "lake_host"]
 
 
 @contextlib.contextmanager
@@ -49,22 +42,3 @@ def lake_host(settings: Settings, kind: type[LakeActor] = LakeActor) -> Iterator
         host = host_lake(cluster, settings, kind=kind, max_restarts=0)
         yield host
         host.stop()
-
-
-def lake_position(settings: Settings) -> Position:
-    """Progress of the prices table, from its log."""
-    address = table_address(settings.s3, "prices")
-    table = open_table(address.uri, settings.s3.storage_options())
-    progress = None if table is None else read_progress(table)
-    return {partition: offset for (_, partition), offset in progress.offsets.items()} if progress else {}
-
-
-def wait_for(settings: Settings, ends: Position, timeout_s: float, every_s: float = 0.1) -> None:
-    """Wait until the prices table has reached `ends`. Raises AssertionError on a timeout."""
-
-    def reached() -> bool:
-        position = lake_position(settings)
-        assert all(position.get(partition, 0) >= end for partition, end in ends.items()), f"the lake is at {position} and should be at {ends}"
-        return True
-
-    eventually(reached, timeout_s, every_s)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.lake.environment import Position
+from bench.lake.position import Position
 from bench.lake.records import START_MS
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.records import RawExchange

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.lake.commits import commits, latencies_ms, record_times
-from bench.lake.environment import engines, lake_host, wait_for
+from bench.lake.environment import engines, lake_host
 from bench.lake.feed import raw_beside, steady
 from bench.lake.figures import Figure, Part
+from bench.lake.position import wait_for
 from bench.lake.records import records
 from bench.lake.usage import Family
 from bench.lake.variants import variant

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.lake.commits import commits
 from bench.lake.contenders import CONTENDERS, contend
-from bench.lake.environment import engines, lake_host, wait_for
+from bench.lake.drain import LOOK_S, seconds_of
+from bench.lake.environment import engines, lake_host
 from bench.lake.feed import backlog
 from bench.lake.figures import Figure, Part
+from bench.lake.position import wait_for
 from bench.lake.records import Shape, records
 from bench.lake.stages import decoded_per_s
 from bench.lake.usage import Family
@@ -26,7 +27,6 @@ _AIM_OF_LIMIT = 0.85
 _AIM_OF_BEST = 1.5
 _CORES = 2
 _DRAIN_TIMEOUT_S = 600.0
-_LOOK_S = 1.0  # each poll opens the table: infrequent, so that it does not affect the measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> P
             main = backlog(settings, records(sizes.records, sizes.shape, seed=2))
             family = Family()
             before = family.usage()
-            wait_for(settings, main.ends, _DRAIN_TIMEOUT_S, _LOOK_S)
+            wait_for(settings, main.ends, _DRAIN_TIMEOUT_S, LOOK_S)
             used = family.usage().since(before)
-        took = commits(settings)[-1].visible_ms / 1000 - main.visible_s
+        took = seconds_of(settings, main)
         proof = verdict(settings)
         per_s = main.records / took
         cores = sum(used.values()) / took
