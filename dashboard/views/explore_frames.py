@@ -104,7 +104,8 @@ def lake_frame(_language: str) -> str:
             + element("button", text(say("Save")), "cv-button", type="button", data_do="save-sql")
             + element("span", "", "", data_part="lake.sql"),
             "cv-bar",
-        ),
+        )
+        + element("ul", "", "cv-saved-queries", aria_label=say("Saved queries")),
         "cv-form-sql",
         data_act="run_sql",
     )

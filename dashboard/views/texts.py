@@ -73,6 +73,8 @@ _FRAME: dict[str, tuple[str, str]] = {
     "name": ("Name", "Nom"),
     "save": ("Save", "Garder"),
     "save_query": ("Save the query", "Garder la requête"),
+    "remove_query": ("Remove the query {name}", "Supprimer la requête {name}"),
+    "remove_query_question": ("Remove the saved query {name}?", "Supprimer la requête gardée {name} ?"),
     "skip": ("Skip to the content", "Aller au contenu"),
     "live": ("live", "en direct"),
     "late": ("late", "en retard"),

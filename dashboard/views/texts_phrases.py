@@ -147,6 +147,7 @@ FRENCH: dict[str, str] = {
     "Examples and saved queries": "Exemples et requêtes gardées",
     "Examples": "Exemples",
     "Queries": "Requêtes",
+    "Saved queries": "Requêtes gardées",
     "Newest prices": "Derniers prix",
     "Providers per hour": "Fournisseurs par heure",
     "Hourly candles": "Chandeliers d'une heure",

@@ -6,12 +6,30 @@
     const chooser = document.querySelector(".cv-queries")
     if (!chooser) return
     chooser.querySelector(".cv-saved")?.remove()
-    const names = Object.keys(saved())
-    if (!names.length) return
+    const kept = Object.entries(saved())
+    document.querySelector(".cv-saved-queries").replaceChildren(...kept.map(([name]) => {
+      const one = cv.make("li", "cv-saved-query")
+      const words = removing("remove_query", name)
+      one.append(cv.make("span", "", name), cv.make("button", "cv-remove", "✕", {type: "button", "aria-label": words, title: words, "data-do": "remove-sql", "data-name": name}))
+      return one
+    }))
+    if (!kept.length) return
     const group = cv.make("optgroup", "cv-saved", undefined, {label: cv.t("saved_here")})
-    for (const name of names) group.append(cv.make("option", "", name, {value: saved()[name]}))
+    for (const [name, sql] of kept) group.append(cv.make("option", "", name, {value: sql}))
     chooser.append(group)
   }
+  const removing = (key, name) => cv.t(key).replace("{name}", () => name)
+  cv.doing["remove-sql"] = element => {
+    const {name} = element.dataset
+    cv.confirm(removing("remove_query_question", name), () => {
+      const names = Object.keys(saved())
+      cv.store("queries", Object.fromEntries(Object.entries(saved()).filter(([each]) => each !== name)))
+      list()
+      const buttons = document.querySelectorAll(".cv-saved-queries .cv-remove")
+      ;(buttons[Math.min(names.indexOf(name), buttons.length - 1)] ?? document.querySelector(".cv-queries")).focus()
+    })
+  }
+  window.addEventListener("storage", event => { if (event.key === "cv.queries") list() })
   document.addEventListener("change", event => {
     if (!event.target.matches?.(".cv-queries") || !event.target.value) return
     area().value = event.target.value

@@ -174,3 +174,59 @@ def test_saved_queries_are_kept_in_the_browser(served: str, open_page: Opener) -
     assert page.locator(".cv-sql-text").input_value() == sql
     page.locator(".cv-queries").select_option(label="Hourly candles")
     assert "FROM candles_1h" in page.locator(".cv-sql-text").input_value()
+
+
+@pytest.mark.parametrize(
+    ("language", "remove", "confirm"), [("en", "Remove the query {}", "Confirm"), ("fr", "Supprimer la requête {}", "Confirmer")]
+)
+def test_a_saved_query_is_removed_by_keyboard(served: str, open_page: Opener, language: str, remove: str, confirm: str) -> None:
+    seen = open_page(f"{served}?view=lake&lang={language}", wait_for=".cv-sql-text")
+    page = seen.page
+    queries = {"first": "SELECT 1", "<i>second</i>": "SELECT 2", "third": "SELECT 3"}
+    page.evaluate("kept => localStorage.setItem('cv.queries', JSON.stringify(kept))", queries)
+    page.reload()
+    page.locator(".cv-sql-text").wait_for()
+
+    def names() -> list[str]:
+        listed = page.locator(".cv-saved-query").evaluate_all("found => found.map(one => one.firstChild.textContent)")
+        assert listed == page.locator(".cv-queries .cv-saved option").all_text_contents(), "the list and the choice agree"
+        return [str(one) for one in listed]
+
+    assert names() == list(queries)
+    button = page.get_by_role("button", name=remove.format("<i>second</i>"), exact=True)
+    button.focus()
+    page.keyboard.press("Enter")
+    page.locator("dialog[open]").get_by_text("<i>second</i>").wait_for()
+    page.keyboard.press("Escape")
+    eventually(lambda: page.locator("dialog[open]").count() == 0)
+    assert names() == list(queries), "removed without a confirmation"
+    button.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name=confirm, exact=True).focus()
+    page.keyboard.press("Enter")
+    eventually(lambda: names() == ["first", "third"])
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == remove.format("third"), "the focus goes to the next one"
+    page.reload()
+    page.locator(".cv-sql-text").wait_for()
+    eventually(lambda: names() == ["first", "third"])
+    for name in ("third", "first"):
+        page.get_by_role("button", name=remove.format(name), exact=True).click()
+        page.get_by_role("button", name=confirm, exact=True).click()
+        eventually(lambda name=name: name not in names())  # type: ignore[misc]
+    assert page.locator(".cv-saved").count() == 0
+    assert page.evaluate("document.activeElement.className") == "cv-queries"
+    assert seen.errors == []
+
+
+def test_a_query_removed_in_another_tab_is_gone_in_this_one(served: str, open_page: Opener) -> None:
+    one = open_page(f"{served}?view=lake", wait_for=".cv-sql-text").page
+    one.locator(".cv-sql-text").fill("SELECT 42")
+    one.get_by_role("button", name="Save", exact=True).click()
+    one.locator("dialog input").fill("mine")
+    one.locator(".cv-confirm button").click()
+    other = one.context.new_page()
+    other.goto(f"{served}?view=lake")
+    other.get_by_role("button", name="Remove the query mine", exact=True).click()
+    other.get_by_role("button", name="Confirm", exact=True).click()
+    eventually(lambda: one.locator(".cv-saved-query").count() == 0)
+    assert one.locator(".cv-saved").count() == 0
