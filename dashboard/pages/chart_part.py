@@ -108,7 +108,7 @@ class ChartPart:
                 candles = trades.candles(instrument, self.interval, self._count)[-_MOST_CANDLES:]
                 self._session.out.put("chart.currencies", {"all": [], "shown": ""})
                 self._put(instrument.quote_currency, candles, instrument.name)
-                self._session.out.put("chart.caption", element("span", text(self._of_trades(len(candles), instrument)), "cv-note"))
+                self._put_caption(self._of_trades(len(candles), instrument), self._texts("caption_trades_bars"))
                 return
         live = self._session.app_context.live.candles(self.coin, self.interval)
         if any(one.candles and one.candles[0].start_ms > self._read_ms for one in live.values()):
@@ -139,7 +139,7 @@ class ChartPart:
 
     def _of_trades(self, candles: int, instrument: Instrument) -> str:
         t = self._texts
-        return f"{candles} × {self.interval} {t('caption_trades')} {instrument.symbol} ({instrument.venue}), UTC. {t('caption_trades_bars')}"
+        return f"{candles} × {self.interval} {t('caption_trades')} {instrument.symbol} ({instrument.venue})."
 
     def _put(self, currency: str, candles: list[Candle], source: str) -> None:
         key = (self.coin, self.interval, currency, source)
@@ -165,9 +165,13 @@ class ChartPart:
             self._session.out.put_once("chart.marks", {"key": ":".join(key), "marks": list(marks.items())})
 
     def _say(self, candles: int, currency: str, others: Mapping[str, int]) -> None:
-        what = f"{candles} {say('candles of')} {self.interval} {say('from polled prices in')} {currency}, UTC."
-        words = f"{what} {other_currencies(others, say('ticks'))} {say(_VOLUME_NOTE)}"
-        self._session.out.put("chart.caption", element("span", text(f"{words} {self._note}".strip()), "cv-note"))
+        what = f"{candles} {say('candles of')} {self.interval} {say('from polled prices in')} {currency}."
+        self._put_caption(what, f"{other_currencies(others, say('ticks'))} {say(_VOLUME_NOTE)} {self._note}")
+
+    def _put_caption(self, what: str, notes: str) -> None:
+        """The browser says between both by which clock its axis is."""
+        zone = element("cv-zone", "", data_step=INTERVALS_MS[self.interval])
+        self._session.out.put("chart.caption", element("span", f"{text(what)} {zone} {text(notes.strip())}", "cv-note"))
 
     @property
     def _since_ms(self) -> int:

@@ -93,5 +93,12 @@ MARKET_TEXTS: dict[str, tuple[str, str]] = {
     "low_24h": ("Low 24h", "Bas 24 h"),
     "supply": ("Supply", "En circulation"),
     "waiting": ("Waiting for prices", "En attente des prix"),
+    "zone_utc": ("Times are UTC.", "Heures UTC."),
+    "zone_local": ("Times are local ({zone}).", "Heures locales ({zone})."),
+    "zone_hour": ("Candles begin at full hours by UTC.", "Les chandeliers commencent aux heures pleines de l'UTC."),
+    "zone_day": (
+        "Each candle is a day by UTC, shown at the local time at which it begins.",
+        "Chaque chandelier est un jour UTC, affiché à l'heure locale de son début.",
+    ),
     "chart_of": ("Candle chart", "Graphique en chandeliers"),
 }

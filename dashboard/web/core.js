@@ -89,7 +89,7 @@
       if (node.nodeValue !== wanted.nodeValue) node.nodeValue = wanted.nodeValue
       return
     }
-    const own = ["CV-AGE", "CV-TIME"].includes(node.nodeName) // set their class, texts and title themselves
+    const own = ["CV-AGE", "CV-TIME", "CV-ZONE"].includes(node.nodeName) // set their class, texts and title themselves
     for (const {name, value} of [...wanted.attributes]) {
       if (own && !name.startsWith("data-")) continue
       if (node.getAttribute(name) !== value) node.setAttribute(name, value)
@@ -309,6 +309,25 @@
     show() { this.textContent = cv.time(Number(this.dataset.ms)) }
   })
   document.addEventListener("cv-clock", () => times.forEach(one => one.show()))
+
+  // ---- The clock of a chart, in words: <cv-zone data-step="interval of its candles, ms">. Candles begin by UTC, which the local clock may not show.
+  const zones = new Set()
+  const [DAY_MS, HALF_A_YEAR_MS] = [86_400_000, 182 * 86_400_000] // by which summer time differs
+  customElements.define("cv-zone", class extends HTMLElement {
+    static observedAttributes = ["data-step"]
+    connectedCallback() { zones.add(this); this.show() }
+    disconnectedCallback() { zones.delete(this) }
+    attributeChangedCallback() { if (this.isConnected) this.show() }
+    show() {
+      if (!cv.local) { this.textContent = cv.t("zone_utc"); return }
+      const step = Number(this.dataset.step)
+      const words = [cv.t("zone_local").replace("{zone}", () => Intl.DateTimeFormat().resolvedOptions().timeZone)]
+      const apart = [0, HALF_A_YEAR_MS].some(ago => (new Date(Date.now() - ago).getTimezoneOffset() * 60_000) % step)
+      if (apart) words.push(cv.t(step >= DAY_MS ? "zone_day" : "zone_hour"))
+      this.textContent = words.join(" ")
+    }
+  })
+  document.addEventListener("cv-clock", () => zones.forEach(one => one.show()))
 
   // ---- Start: the parts of the HTML now, Bokeh and Panel after the first paint.
   cv.start = () => {

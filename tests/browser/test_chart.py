@@ -86,6 +86,38 @@ def test_the_last_candle_grows_in_place_and_a_currency_is_chosen(app_context: Ap
     assert seen.errors == []
 
 
+@pytest.mark.parametrize(
+    ("timezone", "language", "interval", "said"),
+    [
+        ("Asia/Tokyo", "en", "1h", "Times are local (Asia/Tokyo)."),
+        ("Asia/Tokyo", "en", "1d", "Times are local (Asia/Tokyo). Each candle is a day by UTC, shown at the local time at which it begins."),
+        ("Australia/Eucla", "en", "5m", "Times are local (Australia/Eucla)."),  # 8:45 ahead of UTC
+        ("Australia/Eucla", "en", "1h", "Times are local (Australia/Eucla). Candles begin at full hours by UTC."),
+        ("Australia/Eucla", "fr", "1h", "Heures locales (Australia/Eucla). Les chandeliers commencent aux heures pleines de l'UTC."),
+        ("UTC", "en", "1d", "Times are local (UTC)."),
+    ],
+)
+def test_the_caption_names_the_clock_of_the_axis(
+    app_context: AppContext, served: str, open_page: Opener, timezone: str, language: str, interval: str, said: str
+) -> None:
+    day = 86_400_000
+    start = SystemClock().now_ms() // day * day
+    app_context.live.apply([record("bitcoin", start, 100.0)])
+    url = f"{served}?coin=bitcoin&tf={interval}&view=coin&lang={language}"
+    page = open_page(url, wait_for=".cv-chart-place canvas", timezone=timezone).page
+    utc = "Times are UTC." if language == "en" else "Heures UTC."
+    eventually(lambda: shown_text(page, ".cv-caption cv-zone") == utc)
+    page.locator('[data-do="clock"]').click()
+    eventually(lambda: shown_text(page, ".cv-caption cv-zone") == said)
+    begins = {"Asia/Tokyo": "09:00", "Australia/Eucla": "08:45", "UTC": "00:00"}[timezone]
+    until_shown(page, ".cv-legend", begins)  # of the candle that begins at midnight by UTC, or of the newest
+    page.reload()
+    eventually(lambda: shown_text(page, ".cv-caption cv-zone") == said)
+    assert "UTC" not in shown_text(page, ".cv-caption").replace(said, "")
+    page.locator('[data-do="clock"]').click()
+    eventually(lambda: shown_text(page, ".cv-caption cv-zone") == utc)
+
+
 def test_averages_comparison_scales_and_overlay_have_the_values(
     app_context: AppContext, served: str, open_page: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,3 +134,12 @@ def test_marks_of_stored_ticks_are_sent_apart_and_again_with_the_whole_chart() -
     visit.chart.refresh()
     parts = visit.out.take()[0]
     assert (list(parts)[-2:], parts["chart.marks"]) == (["chart", "chart.marks"], key)
+
+
+def test_the_caption_leaves_the_clock_to_the_browser() -> None:
+    visit = Visit()
+    visit.chart.choose("bitcoin", "1d")
+    visit.chart.refresh()
+    caption = visit.out.take()[0]["chart.caption"]
+    assert '<cv-zone data-step="86400000"></cv-zone>' in caption
+    assert "UTC" not in caption
