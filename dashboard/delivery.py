@@ -15,11 +15,14 @@ import orjson
 from panel.custom import JSComponent
 from panel.models.esm import ESMEvent
 
-__all__ = ["Acknowledgements", "Channel", "Delivery"]
+__all__ = ["LONGEST_TEXT", "Acknowledgements", "Channel", "Delivery"]
+
+LONGEST_TEXT = 40_000
+"""Characters of all values of an action. More than any page takes, so that the page can say what it refuses; a message of it fits into the largest
+that the server accepts, however its characters are written. The browser refuses more, and says so."""
 
 _SAMPLES = 8
 _TOLERATED_MS = 300  # a smaller clock offset does not visibly change an age
-_LONGEST_TEXT = 20_000
 _MOST_VALUES = 64
 
 
@@ -146,5 +149,5 @@ class Delivery:
         page, verb, values = data.get("page"), data.get("act"), data.get("values")
         if not (isinstance(page, str) and isinstance(verb, str) and isinstance(values, dict)) or len(values) > _MOST_VALUES:
             return
-        if all(isinstance(name, str) and isinstance(value, str) and len(value) <= _LONGEST_TEXT for name, value in values.items()):
+        if all(isinstance(name, str) and isinstance(value, str) and len(value) <= LONGEST_TEXT for name, value in values.items()):
             self._acted(page, verb, values)

@@ -10,6 +10,7 @@ import orjson
 from jinja2 import Environment
 
 from dashboard.browser_files import CHART, LIBRARIES, SCRIPT, STYLE, TRADES
+from dashboard.delivery import LONGEST_TEXT
 from dashboard.pages.page import PageKind
 from dashboard.views.link import Link
 from dashboard.views.texts import LANGUAGES, catalogue, texts
@@ -28,6 +29,7 @@ def page_variables(link: Link, pages: Sequence[PageKind], first: dict[str, Any],
         "first": first_id,
         "link": {"coin": link.coin, "tf": link.interval, "view": link.view},
         "language": link.language,
+        "longest": LONGEST_TEXT,
         "texts": {key: words for key, words in catalogue(link.language).items() if streams or not key.startswith("tr_")},
         "libraries": LIBRARIES.url,
         "chart": CHART.url,

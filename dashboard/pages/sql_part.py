@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboard.feeds.sql_runner import SqlResult, SqlRun, SqlRunner
+from dashboard.feeds.sql_runner import MAX_SQL, SqlResult, SqlRun, SqlRunner
 from dashboard.page_session import Session
 from dashboard.views.lake_rows import result_table
 from dashboard.views.markup import element, text
@@ -33,6 +33,11 @@ class SqlPart:
         runner = self._session.app_context.inspection.sql
         if not sql.strip():
             self._markup = state_markup("empty", "No query", "Write a SELECT, or choose an example.")
+            return
+        if len(sql) > MAX_SQL:
+            count, limit = format_count(len(sql)), format_count(MAX_SQL)
+            words = say("The query has {count} characters: at most {limit} are allowed.", count=count, limit=limit)
+            self._run, self._result, self._markup = None, None, state_markup("error", "Not run", words)
             return
         try:
             run = runner.prepare(sql)

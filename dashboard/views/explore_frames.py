@@ -93,7 +93,6 @@ def lake_frame(_language: str) -> str:
             rows="5",
             spellcheck="false",
             aria_label="SQL",
-            maxlength="20000",
             placeholder="SELECT … FROM prices, raw, dead_letters, gaps, candles_1m (5m, 1h, 1d), trades, trade_gaps, trade_candles_1m, candle_checks,"
             " quotes",
         )

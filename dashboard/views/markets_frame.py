@@ -15,7 +15,7 @@ def markets_frame(language: str) -> str:
     t = texts(language)
     search = element(
         "label",
-        element("span", text(t("search")), "cv-hidden") + '<input type="search" maxlength="60" autocomplete="off" spellcheck="false" '
+        element("span", text(t("search")), "cv-hidden") + '<input type="search" autocomplete="off" spellcheck="false" '
         f'placeholder="{text(t("search"))}  /">',
         "cv-search",
     )

@@ -73,6 +73,16 @@ _FRAME: dict[str, tuple[str, str]] = {
     "name": ("Name", "Nom"),
     "save": ("Save", "Garder"),
     "save_query": ("Save the query", "Garder la requête"),
+    "too_long": ("Not sent: {count} characters, at most {limit} are allowed.", "Pas envoyé : {count} caractères, {limit} au plus."),
+    "name_too_long": (
+        "Not saved: the name has {count} characters, at most {limit} are allowed.",
+        "Pas gardée : le nom a {count} caractères, {limit} au plus.",
+    ),
+    "too_many_queries": (
+        "Not saved: {limit} queries are kept at most. Remove one first.",
+        "Pas gardée : {limit} requêtes au plus. En supprimer une d'abord.",
+    ),
+    "store_full": ("Not saved: the browser's storage is full.", "Pas gardée : le stockage du navigateur est plein."),
     "remove_query": ("Remove the query {name}", "Supprimer la requête {name}"),
     "remove_query_question": ("Remove the saved query {name}?", "Supprimer la requête gardée {name} ?"),
     "skip": ("Skip to the content", "Aller au contenu"),

@@ -280,6 +280,8 @@ FRENCH: dict[str, str] = {
     "{provider}, the primary provider": "{provider}, le fournisseur principal",
     "No such topic. Valid are {names}.": "Topic inconnu. Valides : {names}.",
     "Start at one of {names}.": "Commencer à l'une de {names}.",
+    "The query has {count} characters: at most {limit} are allowed.": "La requête a {count} caractères : {limit} au plus.",
+    "The key has {count} characters: at most {limit} are allowed.": "La clé a {count} caractères : {limit} au plus.",
     "The offset must be a whole number from 0, such as 1234.": "La position est un nombre entier à partir de 0, comme 1234.",
     "The time must be like 2026-01-31T12:00:00Z (UTC).": "L'heure s'écrit comme 2026-01-31T12:00:00Z (UTC).",
     "The partition must be a whole number, or empty for all.": "La partition est un nombre entier, ou rien pour toutes.",

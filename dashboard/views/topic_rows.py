@@ -95,17 +95,9 @@ def parse_browse(values: Mapping[str, str], topics: Sequence[str]) -> Browse | s
     start = values.get("start", "newest")
     if start not in tuple(Start):
         return say("Start at one of {names}.", names=", ".join(Start))
-    value = 0
-    if start == Start.OFFSET:
-        number = _number(values.get("at", ""), 19)
-        if number is None:
-            return say("The offset must be a whole number from 0, such as 1234.")
-        value = number
-    elif start == Start.TIME:
-        moment_ms = typed_ms(values.get("at", ""))
-        if moment_ms is None:
-            return say("The time must be like 2026-01-31T12:00:00Z (UTC).")
-        value = max(0, moment_ms)
+    value = _begin(Start(start), values.get("at", ""))
+    if isinstance(value, str):
+        return value
     partition: int | None = None
     if values.get("partition", ""):
         partition = _number(values["partition"], 6)
@@ -114,7 +106,21 @@ def parse_browse(values: Mapping[str, str], topics: Sequence[str]) -> Browse | s
     limit = _number(values.get("limit", "") or str(_DEFAULT_RECORDS), 4)
     if limit is None or not 1 <= limit <= MAX_RECORDS:
         return say("Show 1 to {count} records.", count=MAX_RECORDS)
-    return Browse(topic, Start(start), value, partition, values.get("key", "")[:_MAX_KEY], limit)
+    key = values.get("key", "")
+    if len(key) > _MAX_KEY:
+        return say("The key has {count} characters: at most {limit} are allowed.", count=format_count(len(key)), limit=_MAX_KEY)
+    return Browse(topic, Start(start), value, partition, key, limit)
+
+
+def _begin(start: Start, at: str) -> int | str:
+    """The offset or time that a form begins at, or what is wrong with it."""
+    if start is Start.OFFSET:
+        number = _number(at, 19)
+        return say("The offset must be a whole number from 0, such as 1234.") if number is None else number
+    if start is Start.TIME:
+        moment_ms = typed_ms(at)
+        return say("The time must be like 2026-01-31T12:00:00Z (UTC).") if moment_ms is None else max(0, moment_ms)
+    return 0
 
 
 def _number(written: str, digits: int) -> int | None:

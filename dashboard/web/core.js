@@ -12,7 +12,7 @@
     first,
     link: first.link,
     language: first.language,
-    t: key => first.texts[key] ?? key,
+    t: (key, values = {}) => Object.entries(values).reduce((words, [name, value]) => words.replace(`{${name}}`, () => value), first.texts[key] ?? key),
     doing: {},
     // The renderer of a part whose content is not markup.
     part: (name, show) => {
@@ -28,6 +28,8 @@
     },
     // An action for the server: a page of the registry, its verb, texts by name.
     send: (page, act, values = {}) => {
+      const count = Object.values(values).reduce((sum, value) => sum + value.length, 0)
+      if (count > first.longest) return cv.toast("error", cv.t("too_long", {count: cv.count(count), limit: cv.count(first.longest)}))
       const message = {page, act, values}
       channel ? channel.send_msg(message) : unsent.push(message)
     },
@@ -56,7 +58,8 @@
       document.querySelector(".cv-toasts").append(made)
       setTimeout(() => made.remove(), 6000)
     },
-    store: (key, value) => { try { localStorage.setItem(`cv.${key}`, JSON.stringify(value)) } catch {} },
+    // Whether it could be kept.
+    store: (key, value) => { try { localStorage.setItem(`cv.${key}`, JSON.stringify(value)); return true } catch { return false } },
     // What is of another kind than `otherwise` was kept by another version, or by hand: it is as if nothing were kept.
     stored: (key, otherwise) => {
       try {
@@ -321,7 +324,7 @@
     show() {
       if (!cv.local) { this.textContent = cv.t("zone_utc"); return }
       const step = Number(this.dataset.step)
-      const words = [cv.t("zone_local").replace("{zone}", () => Intl.DateTimeFormat().resolvedOptions().timeZone)]
+      const words = [cv.t("zone_local", {zone: Intl.DateTimeFormat().resolvedOptions().timeZone})]
       const apart = [0, HALF_A_YEAR_MS].some(ago => (new Date(Date.now() - ago).getTimezoneOffset() * 60_000) % step)
       if (apart) words.push(cv.t(step >= DAY_MS ? "zone_day" : "zone_hour"))
       this.textContent = words.join(" ")

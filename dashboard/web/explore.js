@@ -1,5 +1,6 @@
 // Queries of the lake page: examples, saved ones of this browser, Ctrl+Enter. Records traced from a price open on the topics page.
 (() => {
+  const [LONGEST_NAME, MOST_QUERIES] = [60, 50]
   const area = () => document.querySelector(".cv-sql-text")
   const saved = () => cv.stored("queries", {})
   const list = () => {
@@ -9,7 +10,7 @@
     const kept = Object.entries(saved())
     document.querySelector(".cv-saved-queries").replaceChildren(...kept.map(([name]) => {
       const one = cv.make("li", "cv-saved-query")
-      const words = removing("remove_query", name)
+      const words = cv.t("remove_query", {name})
       one.append(cv.make("span", "", name), cv.make("button", "cv-remove", "✕", {type: "button", "aria-label": words, title: words, "data-do": "remove-sql", "data-name": name}))
       return one
     }))
@@ -18,10 +19,9 @@
     for (const [name, sql] of kept) group.append(cv.make("option", "", name, {value: sql}))
     chooser.append(group)
   }
-  const removing = (key, name) => cv.t(key).replace("{name}", () => name)
   cv.doing["remove-sql"] = element => {
     const {name} = element.dataset
-    cv.confirm(removing("remove_query_question", name), () => {
+    cv.confirm(cv.t("remove_query_question", {name}), () => {
       const names = Object.keys(saved())
       cv.store("queries", Object.fromEntries(Object.entries(saved()).filter(([each]) => each !== name)))
       list()
@@ -39,12 +39,14 @@
   cv.doing["save-sql"] = () => {
     const sql = area().value.trim()
     if (!sql) return area().focus()
-    const name = cv.make("input", "", undefined, {type: "text", maxlength: "60", "aria-label": cv.t("name")})
+    const name = cv.make("input", "", undefined, {type: "text", "aria-label": cv.t("name")})
     name.value = sql.replace(/\s+/g, " ").slice(0, 40)
     cv.dialog(cv.t("save_query"), name, [[cv.t("cancel"), "cv-cancel"], [cv.t("save"), "cv-confirm", () => {
-      const all = saved()
-      all[name.value.trim() || "query"] = sql
-      cv.store("queries", Object.fromEntries(Object.entries(all).slice(-50)))
+      const called = name.value.trim() || "query"
+      if (called.length > LONGEST_NAME) return cv.toast("error", cv.t("name_too_long", {count: cv.count(called.length), limit: LONGEST_NAME}))
+      const others = Object.entries(saved()).filter(([each]) => each !== called)
+      if (others.length >= MOST_QUERIES) return cv.toast("error", cv.t("too_many_queries", {limit: MOST_QUERIES}))
+      if (!cv.store("queries", Object.fromEntries([...others, [called, sql]]))) return cv.toast("error", cv.t("store_full"))
       list()
     }]])
   }

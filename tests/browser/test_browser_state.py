@@ -8,6 +8,7 @@ from contextvars import copy_context
 import pytest
 
 from cryptoviz.clock import SystemClock
+from cryptoviz.errors import QueueFull
 from dashboard.app_context import AppContext
 from dashboard.feeds.summary import price_history
 from dashboard.views.numbers import format_compact, format_count, format_percent, format_price
@@ -230,3 +231,82 @@ def test_a_query_removed_in_another_tab_is_gone_in_this_one(served: str, open_pa
     other.get_by_role("button", name="Confirm", exact=True).click()
     eventually(lambda: one.locator(".cv-saved-query").count() == 0)
     assert one.locator(".cv-saved").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "The query has 20,001 characters: at most 20,000 are allowed."), ("fr", "La requête a 20\u202f001 caractères : 20\u202f000 au plus.")],
+)
+def test_a_query_that_is_too_long_is_refused_whole(
+    app_context: AppContext, served: str, open_page: Opener, monkeypatch: pytest.MonkeyPatch, language: str, said: str
+) -> None:
+    """A comment makes it long: cut, it would be another query that runs."""
+    prepared: list[str] = []
+
+    def refuse(sql: str) -> None:
+        prepared.append(sql)
+        raise QueueFull("all places are taken", queue="sql", limit=0)
+
+    monkeypatch.setattr(app_context.inspection.sql, "prepare", refuse)
+    page = open_page(f"{served}?view=lake&lang={language}", wait_for=".cv-sql-text").page
+    box, state = page.locator(".cv-sql-text"), "[data-part='lake.result'] .cv-state-error"
+    longest = "SELECT 1 --" + "\n" * 3 + "x" * (20_000 - 14)
+
+    def paste(text: str) -> None:
+        box.fill("")
+        box.focus()
+        page.keyboard.insert_text(text)
+
+    paste(longest + "y")
+    page.locator(".cv-run-sql").click()
+    until_shown(page, state, said)
+    assert box.input_value() == longest + "y", "what was written stays, to be shortened"
+    assert prepared == []
+    paste(longest)
+    page.locator(".cv-run-sql").click()
+    until_shown(page, state, "all places are taken")
+    assert prepared == [longest]
+
+
+def test_a_text_that_no_page_takes_is_not_sent(app_context: AppContext, served: str, open_page: Opener) -> None:
+    seen = open_page(f"{served}?view=lake", wait_for=".cv-sql-text")
+    page = seen.page
+    page.locator(".cv-sql-text").evaluate("box => { box.value = '€'.repeat(40_001) }")
+    page.locator(".cv-run-sql").click()
+    until_shown(page, ".cv-toast-error", "Not sent: 40,001 characters, at most 40,000 are allowed.")
+    page.locator(".cv-sql-text").evaluate("box => { box.value = '€'.repeat(40_000) }")
+    page.locator(".cv-run-sql").click()
+    until_shown(page, "[data-part='lake.result'] .cv-state-error", "The query has 40,000 characters: at most 20,000 are allowed.")
+    assert seen.errors == []
+
+
+def test_what_cannot_be_saved_whole_is_not_saved(served: str, open_page: Opener) -> None:
+    page = open_page(f"{served}?view=lake", wait_for=".cv-sql-text").page
+    kept = {f"query {number}": f"SELECT {number}" for number in range(50)}
+    page.evaluate("kept => localStorage.setItem('cv.queries', JSON.stringify(kept))", kept)
+
+    def save(sql: str, name: str) -> None:
+        page.locator(".cv-sql-text").evaluate("(box, sql) => { box.value = sql }", sql)
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.locator("dialog input").fill("")
+        page.locator("dialog input").focus()
+        page.keyboard.insert_text(name)
+        page.locator(".cv-confirm button").click()
+
+    def saved() -> dict[str, str]:
+        return dict(page.evaluate("JSON.parse(localStorage.getItem('cv.queries'))"))
+
+    save("SELECT 'new'", "n" * 61)
+    until_shown(page, ".cv-toast-error >> nth=-1", "Not saved: the name has 61 characters, at most 60 are allowed.")
+    save("SELECT 'new'", "new")
+    until_shown(page, ".cv-toast-error >> nth=-1", "Not saved: 50 queries are kept at most. Remove one first.")
+    assert saved() == kept
+    save("SELECT 'again'", "query 7")
+    assert saved() == kept | {"query 7": "SELECT 'again'"}
+
+
+def test_a_long_search_is_not_cut_to_one_that_matches(served: str, open_page: Opener) -> None:
+    page = open_page(served).page
+    page.locator(".cv-search input").focus()
+    page.keyboard.insert_text(" " * 60 + "no such coin")
+    eventually(lambda: page.locator(".cv-row").count() == 0)

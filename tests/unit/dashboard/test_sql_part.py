@@ -134,3 +134,15 @@ def test_queries_that_are_replaced_before_they_have_begun_leave_their_places_to_
         assert runner.prepare("SELECT 2") is not None
         part.cancel()
         go.set()
+
+
+def test_a_query_of_any_length_reaches_the_page_that_refuses_it(tmp_path: Path) -> None:
+    with new_app_context(tmp_path) as app_context:
+        page = Session(app_context, Document(), "en", Mock(IOLoop))
+        part = SqlPart(page)
+        page._act = lambda _page, _verb, values: part.run(values["sql"])
+        message = {"page": "lake", "act": "run_sql", "values": {"sql": "x" * 20_001}}
+        page.delivery._received(message)
+        part.refresh()
+        assert "The query has 20,001 characters: at most 20,000 are allowed." in page.out.take()[0]["lake.result"]
+        page.close()

@@ -95,3 +95,9 @@ def test_nothing_of_a_record_is_markup() -> None:
 )
 def test_no_records_are_not_claimed_before_the_end_was_reached(complete: bool, key: str, words: str) -> None:
     assert words in found_markup(Found((), 12, complete), Browse(TOPICS[0], key=key))
+
+
+def test_a_key_that_is_too_long_is_refused_and_not_cut_to_another() -> None:
+    asked = {"topic": TOPICS[0], "key": "k" * 200}
+    assert parse_browse(asked, TOPICS) == Browse(TOPICS[0], key="k" * 200, limit=20)
+    assert parse_browse(asked | {"key": "k" * 201}, TOPICS) == "The key has 201 characters: at most 200 are allowed."
