@@ -110,10 +110,16 @@ def gap_strip(gaps: Iterable[Gap], now_ms: int, tick_ms: int, assets: int, first
     days = [first_day + timedelta(days=number) for number in range((today - first_day).days + 1)]
     expected = max(1.0, _HOUR_MS / tick_ms * assets)
     rows = "".join(_strip_row(day, missing, expected, first_ms // _HOUR_MS, now_ms // _HOUR_MS) for day in reversed(days))
-    key = "".join(
-        element("span", text(say(name)), f"cv-gap cv-gap-{level}") for level, name in enumerate(("none", "< 2 %", "< 10 %", "< 50 %", "more"))
-    )
-    return element("div", rows, "cv-gap-strip", role="table", aria_label=say("Missing ticks by hour, UTC")) + element("div", key, "cv-strip-key")
+    return element("div", rows, "cv-gap-strip", role="table", aria_label=say("Missing ticks by hour, UTC")) + _legend()
+
+
+def _legend() -> str:
+    """What each colour of the strip means, in words."""
+    levels = ("none", "below 2%", "2% to 10%", "10% to 50%", "50% or more")
+    marks = [*((str(level), words) for level, words in enumerate(levels)), ("none", "before the first row, or still to come")]
+    items = "".join(element("li", element("span", "", f"cv-gap cv-gap-{mark}", aria_hidden="true") + text(say(words))) for mark, words in marks)
+    title = element("span", text(say("Missing ticks of all coins by hour, days and hours by UTC:")))
+    return element("div", title + element("ul", items), "cv-strip-key")
 
 
 def _strip_row(day: date, missing: Mapping[int, float], expected: float, first_hour: int, last_hour: int) -> str:

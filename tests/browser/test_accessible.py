@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from cryptoviz.clock import SystemClock
+from cryptoviz.gaps import Gap, GapScope
+from cryptoviz.times import utc
 from cryptoviz.trades.gap_change import GapChange
 from cryptoviz.trades.record import Trade
 from dashboard.app_context import AppContext
 from dashboard.pages.registry import PAGES
+from dashboard.views.lake_rows import LakeDay
 from tests.browser.conftest import Opener, until_shown
 from tests.support.dashboard_server import new_app_context, serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, walk
@@ -46,6 +50,39 @@ def test_no_page_has_a_serious_finding(served: str, open_page: Opener, scheme: s
         page.locator(f"#cv-page-{kind.name}").wait_for(state="visible")
         found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
         assert not [(kind.name, one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found]
+
+
+@pytest.mark.parametrize(("language", "words"), [
+    ("en", ["none", "below 2%", "2% to 10%", "10% to 50%", "50% or more", "before the first row, or still to come"]),
+    ("fr", ["aucun", "moins de 2 %", "de 2 à 10 %", "de 10 à 50 %", "50 % ou plus", "avant la première ligne, ou à venir"]),
+])  # fmt: skip
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
+def test_the_colours_of_gaps_are_those_that_the_legend_explains(
+    app_context: AppContext, open_page: Opener, scheme: str, width: int, language: str, words: list[str]
+) -> None:
+    hour_ms = 3_600_000
+    first = SystemClock().now_ms() // 86_400_000 * 86_400_000 - 86_400_000
+    expected = len(app_context.settings.assets) * hour_ms // app_context.tick_ms
+    shares = [0, 0.01, 0.05, 0.3, 0.9]
+    gaps = []
+    for hour, share in enumerate(shares[1:], 1):
+        count, start = int(expected * share), first + hour * hour_ms
+        gaps.append(Gap(GapScope.ASSET, "x", start, start + count - 1, 1, count, "not_running", start))
+    days = [LakeDay("prices", utc(first).date(), 1, 0, 1024, 17, first)]
+    app_context.inspection.__dict__.update(days=SimpleNamespace(look=lambda: (days, None)), gaps=SimpleNamespace(look=lambda: (gaps, None)))
+    with serving(app_context) as url:
+        page = open_page(f"{url}?view=lake&lang={language}", width, 900, scheme, wait_for=".cv-strip-key").page
+        assert page.locator(".cv-strip-key li").all_text_contents() == words
+        paints = (
+            "found => found.map(one => { const {backgroundColor, borderTopStyle} = getComputedStyle(one); return [backgroundColor, borderTopStyle] })"
+        )
+        explained = page.locator(".cv-strip-key .cv-gap").evaluate_all(paints)
+        assert len({str(one) for one in explained}) == len(words), "two of them look alike"
+        drawn = page.locator(".cv-strip-row").last.locator("[role=cell]").evaluate_all(paints)
+        assert drawn[: len(shares)] == explained[: len(shares)]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+        assert not [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found]
 
 
 def test_coins_and_views_are_reached_by_keyboard(served: str, open_page: Opener) -> None:

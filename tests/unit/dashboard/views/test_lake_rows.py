@@ -31,9 +31,24 @@ def test_an_hour_shows_the_share_of_its_ticks_that_are_missing() -> None:
     # Two coins: 120 ticks an hour. 30 missing in the first hour, 60 over the next two, of which half are filled.
     strip = gap_strip([gap(10, 30), gap(90, 60, filled=30), gap(200, 5, filled=5)], now_ms, TICK_MS, 2, START_MS)
     assert shares(strip) == ["0.2500", "0.1250", "0.1250", "0.0000", "0.0000"]
-    assert strip.count("cv-gap cv-gap-none") == 24 - 5
+    assert strip.count('cv-gap cv-gap-none" role') == 24 - 5
     assert "2026-01-31 00:00 UTC: 25.0% of the ticks missing" in strip
     assert re.findall(r"cv-gap cv-gap-(\d)\" role", strip) == ["3", "3", "3", "0", "0"]
+
+
+def test_the_legend_says_what_each_colour_of_the_strip_means() -> None:
+    # A thousand coins: 60 000 ticks an hour. Missing: none, 1 199 (below 2 %), 1 200 (2 %), 5 999, 6 000 (10 %), 29 999, 30 000 (50 %), all.
+    missing = [0, 1_199, 1_200, 5_999, 6_000, 29_999, 30_000, 60_000]
+    gaps = [Gap(GapScope.ASSET, "x", START_MS + at * HOUR_MS, START_MS + at * HOUR_MS + (count - 1) * 60, 60, count, "", START_MS, 0)
+            for at, count in enumerate(missing) if count]  # fmt: skip
+    strip = gap_strip(gaps, START_MS + 7 * HOUR_MS, TICK_MS, 1000, START_MS)
+    assert re.findall(r"cv-gap-(\w+)\" role=\"cell\" title", strip) == ["0", "1", "2", "2", "3", "3", "4", "4"]
+    legend = re.findall(r'<li><span class="cv-gap cv-gap-(\w+)" aria-hidden="true"></span>([^<]+)</li>', strip)
+    assert legend == [
+        ("0", "none"), ("1", "below 2%"), ("2", "2% to 10%"), ("3", "10% to 50%"), ("4", "50% or more"),
+        ("none", "before the first row, or still to come"),
+    ]  # fmt: skip
+    assert "Missing ticks of all coins by hour, days and hours by UTC:" in strip
 
 
 def test_days_before_the_first_row_and_after_a_month_are_not_shown() -> None:
