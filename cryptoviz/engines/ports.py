@@ -26,13 +26,16 @@ class Holder:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on the port now. Connections in TIME_WAIT do not count."""
+    """Whether a server could listen on the port now. Connections in TIME_WAIT do not count.
+
+    The look does not listen itself: a child that another thread starts has a copy of the socket until it runs its program, and two sockets may be bound
+    with `SO_REUSEADDR` unless one listens (socket(7)).
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-            probe.listen(1)
         except OSError as error:
             # Other errors (foreign address, privileged port) do not mean that the port is in use; the server itself reports them best.
             return error.errno != errno.EADDRINUSE
@@ -55,7 +58,13 @@ def holder_of(port: int) -> Holder | None:
 
 def require_free(uses: tuple[PortUse, ...]) -> None:
     """Raise PreflightError if any port is in use; the message has port, process and setting of each."""
-    problems = [describe_taken(use, holder_of(use.port)) for use in uses if not is_free(use.port, use.host)]
+    problems = []
+    for use in uses:
+        if is_free(use.port, use.host):
+            continue
+        holder = holder_of(use.port)
+        if holder is not None or not is_free(use.port, use.host):  # else it was released meanwhile
+            problems.append(describe_taken(use, holder))
     if problems:
         raise PreflightError("\n".join(problems), problems=problems)
 

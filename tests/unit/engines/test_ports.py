@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
 
+from cryptoviz.engines import ports
 from cryptoviz.engines.ports import PortUse, holder_of, is_free, pipeline_ports, require_free
+from cryptoviz.engines.process import spawn_bound
 from cryptoviz.errors import PreflightError
 from cryptoviz.settings import load_settings
 from tests.support.ports import free_port
@@ -78,3 +82,42 @@ def test_connections_that_linger_do_not_take_it(taken: int) -> None:
         accepted.close()  # the server closes first: TIME_WAIT remains on its port
         assert client.recv(1) == b""
     assert is_free(port)
+
+
+@contextmanager
+def children_are_spawned() -> Iterator[None]:
+    """Other threads start processes: until each runs its program, it has copies of all descriptors of this process."""
+    ended = threading.Event()
+
+    def spawn() -> None:
+        while not ended.is_set():
+            spawn_bound(["true"]).wait()
+
+    threads = [threading.Thread(target=spawn) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_look_at_a_port_does_not_take_it() -> None:
+    """Neither for a moment, as long as a child has a copy of the look's socket, nor for those who connect to it."""
+    port = free_port()
+    with children_are_spawned():
+        assert [is_free(port) for _ in range(20_000)] == [True] * 20_000
+
+
+def test_a_port_that_is_released_meanwhile_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([False, True])
+    monkeypatch.setattr(ports, "is_free", lambda *_: next(looks))
+    require_free((PortUse("Kafka", free_port(), "X"),))
+
+
+def test_a_port_that_nobody_seen_holds_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "is_free", lambda *_: False)
+    with pytest.raises(PreflightError, match="an unknown process"):
+        require_free((PortUse("Kafka", free_port(), "X"),))
