@@ -28,8 +28,8 @@ class Holder:
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Whether a server could listen on the port now. Connections in TIME_WAIT do not count.
 
-    The look does not listen itself: a child that another thread starts has a copy of the socket until it runs its program, and two sockets may be bound
-    with `SO_REUSEADDR` unless one listens (socket(7)).
+    The look does not listen itself: a child that another thread starts has a copy of the socket until it runs its program, and two sockets may be
+    bound with `SO_REUSEADDR` unless one listens (socket(7)).
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
