@@ -37,5 +37,6 @@ def markets_frame(language: str) -> str:
     )  # fmt: skip
     strip = element("div", "", "cv-strip-place", data_part="market.summary")
     waiting = element("div", "", "cv-waiting-place", data_part="market.waiting")
-    table = element("div", "", "cv-coin-table", tabindex="0", role="region", aria_label=t("coins")) + element("div", "", "cv-heat", hidden="")
-    return element("div", head + strip + waiting + table, "cv-card cv-coins")
+    table = element("div", "", "cv-coin-table", tabindex="0", role="region", aria_label=t("coins"))
+    heat = element("div", "", "cv-heat", hidden="", tabindex="-1", role="region", aria_label=t("as_heat"))
+    return element("div", head + strip + waiting + table + heat, "cv-card cv-coins")

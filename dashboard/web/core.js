@@ -122,7 +122,36 @@
   cv.morph = (place, markup) => {
     const wanted = document.createElement("template")
     wanted.innerHTML = markup
-    morphChildren(place, wanted.content)
+    cv.keepFocus(place, () => morphChildren(place, wanted.content))
+  }
+
+  // ---- Focus: a change of the page does not take it away. What has it may have moved, or be gone or disabled: then its counterpart gets it (the same
+  // action or field), else the nearest control: of its row, of its place, of what is around. `otherwise` comes before all of them.
+  const CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex='0']"
+  const usable = element => element.isConnected && !element.disabled && element.checkVisibility()
+  const kindOf = element => {
+    const {act, do: doing, id, name, kind} = element.dataset
+    return JSON.stringify([element.localName, element.type, element.getAttribute("name"), act, doing, id, name, kind])
+  }
+  // The answer gives the focus back to what has it now.
+  const holdFocus = (had, place, otherwise = null) => {
+    const [kind, row] = [kindOf(had), had.closest("[data-key]")?.dataset.key]
+    const around = []
+    for (let each = place; each && each !== document.body; each = each.parentElement) around.push(each)
+    const first = (within, fits = () => true) => [...(within?.querySelectorAll(CONTROLS) ?? [])].find(each => usable(each) && fits(each))
+    return () => {
+      if (document.activeElement === had && usable(had)) return
+      const near = row === undefined ? null : place.querySelector(`[data-key="${CSS.escape(row)}"]`)
+      const next = usable(had) ? had : otherwise?.checkVisibility() ? otherwise : first(place, each => kindOf(each) === kind) ?? first(near) ?? around.map(each => first(each)).find(Boolean)
+      next?.focus({preventScroll: true})
+    }
+  }
+  const focused = within => (document.activeElement !== document.body && within.contains(document.activeElement) ? document.activeElement : null)
+  cv.keepFocus = (place, change, otherwise) => {
+    const had = focused(place)
+    const giveBack = had && holdFocus(had, place, otherwise)
+    change()
+    giveBack?.()
   }
 
   // ---- Actions: data-act is the server's, data-do the page's own. data-confirm asks first.
@@ -166,7 +195,12 @@
       row.append(place)
     }
     dialog.append(row)
-    dialog.addEventListener("close", () => dialog.remove())
+    const had = focused(document.body)
+    const giveBack = had && holdFocus(had, had.closest("[data-part]") ?? had.parentElement)
+    dialog.addEventListener("close", () => {
+      dialog.remove()
+      if (!focused(document.body)) giveBack?.() // the browser has given it back, unless what had it is gone or disabled
+    })
     document.body.append(dialog)
     dialog.showModal()
     return dialog
@@ -183,12 +217,14 @@
   const display = () => {
     const {view} = cv.link
     document.body.dataset.view = view
+    const had = document.activeElement
     for (const page of document.querySelectorAll(".cv-page")) page.hidden = ![view, first.pages[view]].includes(page.dataset.page)
     for (const tab of document.querySelectorAll("[role=tab]")) {
       const chosen = tab.dataset.view === view
       tab.setAttribute("aria-selected", chosen)
       tab.tabIndex = chosen ? 0 : -1
       if (chosen) tab.scrollIntoView({block: "nearest", inline: "nearest"})
+      if (chosen && had?.closest(".cv-page[hidden]")) tab.focus({preventScroll: true})
     }
     document.dispatchEvent(new CustomEvent("cv-view", {detail: view}))
   }
@@ -216,6 +252,7 @@
   cv.doing.language = element => {
     const asked = new URLSearchParams(location.search)
     asked.set("lang", element.dataset.language)
+    try { sessionStorage.setItem("cv.focus", "language") } catch {}
     location.search = asked
   }
   cv.doing.theme = () => {
@@ -336,6 +373,10 @@
   cv.start = () => {
     for (const [name, content] of Object.entries(first.parts)) cv.show(name, content)
     write(false)
+    try {
+      if (sessionStorage.getItem("cv.focus")) document.querySelector('[data-do="language"]').focus()
+      sessionStorage.removeItem("cv.focus")
+    } catch {}
     document.querySelector("[role=tab][aria-selected=true]")?.scrollIntoView({block: "nearest", inline: "nearest"})
     setTimeout(watch, 3000)
     const load = () => {

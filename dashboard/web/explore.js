@@ -33,9 +33,9 @@
   document.addEventListener("change", event => {
     if (!event.target.matches?.(".cv-queries") || !event.target.value) return
     area().value = event.target.value
-    event.target.value = ""
-    area().focus()
   })
+  // The choice stays, so that the arrow keys go through the queries; once the text is another, it can be chosen again.
+  document.addEventListener("input", event => { if (event.target === area()) document.querySelector(".cv-queries").value = "" })
   cv.doing["save-sql"] = () => {
     const sql = area().value.trim()
     if (!sql) return area().focus()

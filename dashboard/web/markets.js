@@ -269,9 +269,10 @@
   // ---- Controls
   const input = document.querySelector(".cv-search input")
   input.addEventListener("input", () => { search = input.value.trim().toLowerCase(); refresh() })
+  const leaveSearch = () => (shape === "table" ? place : heat).focus({preventScroll: true})
   input.addEventListener("keydown", event => {
-    if (event.key === "Escape") { input.value = search = ""; refresh(); input.blur() }
-    if (event.key === "Enter" && rows.length) { cv.choose({coin: rows[0].asset}); input.blur() }
+    if (event.key === "Escape") { input.value = search = ""; refresh(); leaveSearch() }
+    if (event.key === "Enter" && rows.length) { cv.choose({coin: rows[0].asset}); leaveSearch() }
   })
   document.querySelector(".cv-filter").addEventListener("change", event => { filter = event.target.value; refresh() })
   document.querySelector(".cv-watched").addEventListener("click", event => {

@@ -58,7 +58,9 @@
       }
       return entry
     }
-    const draw = () => {
+    // A row that has the focus may move, or be drawn no more: then the table has the focus.
+    const draw = () => cv.keepFocus(body, drawRows, place)
+    const drawRows = () => {
       body.style.height = `${rows.length * rowHeight}px`
       const [from, to] = window_()
       const wanted = new Set()
@@ -94,7 +96,16 @@
       get sort() { return sort },
       set sort(wanted) { sort = wanted; drawHead() },
       show: wanted => { rows = wanted; draw() },
-      columns: wanted => { shown = wanted; live.clear(); body.replaceChildren(); template(); drawHead(); draw() },
+      columns: wanted => {
+        const had = table.contains(document.activeElement)
+        shown = wanted
+        live.clear()
+        body.replaceChildren()
+        template()
+        drawHead()
+        draw()
+        if (had) place.focus({preventScroll: true})
+      },
       reveal: id => {
         const index = rows.findIndex(row => key(row) === id)
         if (index < 0) return
