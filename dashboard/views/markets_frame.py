@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dashboard.views.markup import element, text
+from dashboard.views.placeholders import state_markup
 from dashboard.views.texts import texts
 
 __all__ = ["markets_frame"]
@@ -36,7 +37,7 @@ def markets_frame(language: str) -> str:
         "cv-bar",
     )  # fmt: skip
     strip = element("div", "", "cv-strip-place", data_part="market.summary")
-    waiting = element("div", "", "cv-waiting-place", data_part="market.waiting")
+    waiting = element("div", state_markup("loading", t("waiting")), "cv-waiting-place", data_part="market.waiting")  # until the script has come
     table = element("div", "", "cv-coin-table", tabindex="0", role="region", aria_label=t("coins"))
     heat = element("div", "", "cv-heat", hidden="", tabindex="-1", role="region", aria_label=t("as_heat"))
     return element("div", head + strip + waiting + table + heat, "cv-card cv-coins")
