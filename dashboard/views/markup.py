@@ -7,8 +7,9 @@ tick and its own clock (`web/age.js`), because an age sent by the server would b
 from __future__ import annotations
 
 import html
+import re
 
-__all__ = ["LATE_TICKS", "LIVE_TICKS", "age_element", "duration_element", "element", "text"]
+__all__ = ["LATE_TICKS", "LIVE_TICKS", "age_element", "breaking_text", "duration_element", "element", "text"]
 
 # A tick is displayed 0.3-0.8 s after its slot, so an age of a whole tick is normal: live ends at two.
 LIVE_TICKS = 2
@@ -18,6 +19,25 @@ LATE_TICKS = 5
 def text(value: object) -> str:
     """`value` as escaped text."""
     return html.escape(str(value), quote=True)
+
+
+# Behind a separator beside a letter: a number such as 1.5 or -5, a date and an address of digits stay whole.
+_PLACES = re.compile(r"(?<=[^\W\d_][-_./])(?=\w)|(?<=\w[-_./])(?=[^\W\d_])")
+_NO_PLACE = re.compile(r"[^\s/._-]{21,}")
+"""A key or a hash: longer than a word, and than the narrowest column."""
+
+
+def breaking_text(value: object) -> str:
+    """`value` as escaped text that a line may end in at spaces and behind `/`, `-`, `_` and `.`, in columns that break no words."""
+    return "<wbr>".join(_pieces(part) for part in _PLACES.split(str(value)))
+
+
+def _pieces(part: str) -> str:
+    last, shown = 0, ""
+    for found in _NO_PLACE.finditer(part):
+        shown += text(part[last : found.start()]) + element("span", text(found[0]), "cv-any")
+        last = found.end()
+    return shown + text(part[last:])
 
 
 def element(tag: str, content: str, classes: str = "", **attributes: object) -> str:

@@ -15,7 +15,7 @@ from cryptoviz.operations import (
     VerifyArguments,
 )
 from cryptoviz.times import typed_ms
-from dashboard.views.markup import element, text
+from dashboard.views.markup import breaking_text, element, text
 from dashboard.views.numbers import format_count, format_figure, plain_number
 from dashboard.views.texts import say
 
@@ -79,9 +79,8 @@ def _row(one: OperationStatus, operates: bool) -> str:
         else element("span", element("span", "", "cv-meter-good", style=f"width:{plain_number(min(100.0, 100 * done / total), 1)}%"), "cv-meter")
     )
     figures = ", ".join(f"{figure.replace('_', ' ')} {format_figure(value)}" for figure, value in list(one.figures.items())[:_FIGURES])
-    result = element(
-        "span", text(one.message or one.progress.message) + element("small", text("; ".join((figures, *one.notes)).strip("; "))), "cv-comp"
-    )
+    notes = breaking_text("; ".join((figures, *one.notes)).strip("; "))
+    result = element("span", breaking_text(one.message or one.progress.message) + element("small", notes), "cv-comp")
     verb = "resume" if one.state in RESUMABLE else "cancel" if not one.over and one.state is not OperationState.CANCELLING else ""
     button = "" if not verb else element(
         "button", text(say(verb.capitalize())), "cv-act", type="button", data_act=f"{verb}_operation",

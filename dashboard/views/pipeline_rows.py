@@ -8,7 +8,7 @@ from enum import StrEnum
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import DASHBOARD, DEAD_LETTERS_METRIC, ComponentState, ComponentStatus, DesiredState
 from dashboard.views.header import state_class
-from dashboard.views.markup import duration_element, element, text
+from dashboard.views.markup import breaking_text, duration_element, element, text
 from dashboard.views.numbers import format_bytes, format_count, format_figure, plain_number
 from dashboard.views.texts import say
 
@@ -68,17 +68,16 @@ def question(verb: Verb, name: str) -> str:
 def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[float]] = _NO_TRENDS, *, operates: bool = True) -> dict[str, str]:
     """Markup of a component's row, by field. `trends`: recent values of its metrics; `operates`: whether the visitor may use the verbs."""
     url = component.url if component.url and component.url.startswith(("http://", "https://")) else None
-    name = text(component.name)
+    name = breaking_text(component.name)
     shown = name if url is None else element("a", name, "", href=url, target="_blank", rel="noopener")
     depends = say("needs {names}", names=", ".join(component.depends_on)) if component.depends_on else str(component.kind)
-    nodes = element("small", text(say("on {names}", names=", ".join(dict.fromkeys(component.nodes)))), "cv-nodes") if component.nodes else ""
+    nodes = element("small", breaking_text(say("on {names}", names=", ".join(dict.fromkeys(component.nodes)))), "cv-nodes") if component.nodes else ""
     # On a phone the message column is hidden, so problems are shown here.
-    problem = (
-        "" if component.state is ComponentState.RUNNING or not component.message else element("small", text(component.message), "cv-narrow cv-msg")
-    )
+    said = "" if component.state is ComponentState.RUNNING else component.message
+    problem = element("small", breaking_text(said), "cv-narrow cv-msg") if said else ""
     row = {
         "component": component.name,
-        "name": element("span", element("b", shown) + element("small", text(depends)) + nodes + problem, "cv-comp"),
+        "name": element("span", element("b", shown) + element("small", breaking_text(depends)) + nodes + problem, "cv-comp"),
         "desired": element(
             "span", text(component.desired), "cv-chip " + ("cv-chip-good" if component.desired is DesiredState.RUNNING else "cv-chip-off")
         ),
@@ -115,7 +114,7 @@ def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[floa
 
 
 def _message(component: ComponentStatus) -> str:
-    why = text(component.message) if component.message else ""
+    why = breaking_text(component.message) if component.message else ""
     trigger = element("span", text(component.trigger), "cv-muted") if component.trigger != "none" else ""
     return f"{trigger} {why}".strip()
 
@@ -154,7 +153,7 @@ def _metric(name: str, number: float, reasons: dict[str, float], trend: str) -> 
         f"{reason.removeprefix(DEAD_LETTERS_METRIC).removesuffix('_total')} {format_count(count)}" for reason, count in sorted(reasons.items())
     )
     title = say("{reasons}. `cryptoviz dead-letters` shows them.", reasons=by_reason) if reasons else None
-    return element("span", f"{text(label)} {element('b', text(value))}{trend}", "cv-dead" if reasons else "", title=title)
+    return element("span", f"{breaking_text(label)} {element('b', text(value))}{trend}", "cv-dead" if reasons else "", title=title)
 
 
 def format_metric(name: str, value: float) -> tuple[str, str]:
@@ -187,5 +186,5 @@ def pipeline_summary(pipeline: PipelineStatus) -> str:
         element("span", "Pipeline", "cv-title")
         + element("span", text(pipeline.state), f"cv-chip cv-pipeline-overall {state_class(pipeline.state)}")
         + element("span", text(f"{running} {say('of')} {len(pipeline.components)} {say('running')}"), "cv-note")
-        + element("span", text(say(pipeline.reason)), "cv-note cv-pipeline-reason")
+        + element("span", breaking_text(say(pipeline.reason)), "cv-note cv-pipeline-reason")
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus
 from cryptoviz.times import utc
 from dashboard.views.header import state_class
-from dashboard.views.markup import duration_element, element, text
+from dashboard.views.markup import breaking_text, duration_element, element, text
 from dashboard.views.numbers import UNKNOWN, format_count, format_share, plain_number
 from dashboard.views.texts import say
 
@@ -24,42 +24,49 @@ _HEADS = (
 def provider_table(rows: Sequence[ProviderStatus], *, operates: bool) -> str:
     """A row for each provider, in order of preference."""
     head = "".join(
-        element("th", text(say(name)) or element("span", text(say("Verbs")), "cv-hidden"), classes, scope="col") for name, classes in _HEADS
+        element("th", text(say(name)) or element("span", text(say("Verbs")), "cv-hidden"), classes, scope="col", role="columnheader")
+        for name, classes in _HEADS
     )
     body = "".join(_row(one, operates) for one in rows)
-    return element("table", element("thead", element("tr", head)) + element("tbody", body), "cv-table cv-providers-table")
+    inside = element("thead", element("tr", head, role="row"), role="rowgroup") + element("tbody", body, role="rowgroup")
+    return element("table", inside, "cv-table cv-providers-table", role="table")
 
 
 def _row(one: ProviderStatus, operates: bool) -> str:
     scraper = one.scraper
-    name = element("span", element("b", text(one.name)) + element("small", text(say("preference {rank}", rank=one.rank))), "cv-comp")
+    name = element("span", element("b", breaking_text(one.name)) + element("small", text(say("preference {rank}", rank=one.rank))), "cv-comp")
     state = element("span", text(one.state), f"cv-chip cv-provider-state {state_class(one.state)}", data_provider=one.name)
     if scraper is None:
-        cells = [element("td", name), element("td", state), element("td", text(one.message), "cv-msg", colspan="6"), element("td", "")]
-        return element("tr", "".join(cells), data_key=one.name)
+        message = _cell(breaking_text(one.message), "cv-msg", colspan="6")
+        return element("tr", _cell(name) + _cell(state) + message + _cell(""), role="row", data_key=one.name)
     breaker = scraper.breaker
     word = breaker.state.value.replace("_", "-")
     why = say("opened by an operator") if breaker.by_operator and not breaker.reason else breaker.reason
     held = "" if scraper.hold is None else say("on hold until {date}: {reason}", date=_date(scraper.hold.until_ms), reason=scraper.hold.reason)
-    notes = "".join(element("small", text(note), "cv-muted") for note in (why, held, scraper.ids.text(one.name)) if note)
+    notes = "".join(element("small", breaking_text(note), "cv-muted") for note in (why, held, scraper.ids.text(one.name)) if note)
     shown = element("span", element("span", word, f"cv-chip cv-breaker {_BREAKER[breaker.state]}", data_provider=one.name) + notes, "cv-comp")
     good = UNKNOWN if scraper.last_good_ms is None else duration_element(scraper.last_good_ms, "cv-num", say("since the last poll with prices"))
     error = ""
     if scraper.last_error:
         since = "" if scraper.last_error_ms is None else duration_element(scraper.last_error_ms, "cv-num cv-muted", say("since the error"))
-        error = element("span", since + element("small", text(scraper.last_error), "cv-msg"), "cv-comp")
+        error = element("span", since + element("small", breaking_text(scraper.last_error), "cv-msg"), "cv-comp")
     cells = [
-        element("td", name),
-        element("td", state),
-        element("td", shown),
-        element("td", "".join(_quota(quota) for quota in scraper.quotas) or element("span", text(say("no limit")), "cv-muted")),
-        element("td", UNKNOWN if scraper.latency_ms is None else f"{format_count(scraper.latency_ms)} ms", "cv-right cv-num cv-wide-only"),
-        element("td", format_share(scraper.rate) if scraper.rate < 1 else text(say("all")), "cv-right cv-num cv-wide-only"),
-        element("td", good, "cv-right cv-wide-only"),
-        element("td", error, "cv-wide-only"),
-        element("td", _verbs(one.name, closed=breaker.state is BreakerState.CLOSED and scraper.hold is None, operates=operates)),
+        _cell(name),
+        _cell(state),
+        _cell(shown, data_label=say("Breaker")),
+        _cell("".join(_quota(quota) for quota in scraper.quotas) or element("span", text(say("no limit")), "cv-muted"), data_label=say("Quota")),
+        _cell(UNKNOWN if scraper.latency_ms is None else f"{format_count(scraper.latency_ms)} ms", "cv-right cv-num cv-wide-only"),
+        _cell(format_share(scraper.rate) if scraper.rate < 1 else text(say("all")), "cv-right cv-num cv-wide-only"),
+        _cell(good, "cv-right cv-wide-only"),
+        _cell(error, "cv-wide-only"),
+        _cell(_verbs(one.name, closed=breaker.state is BreakerState.CLOSED and scraper.hold is None, operates=operates)),
     ]
-    return element("tr", "".join(cells), data_key=one.name)
+    return element("tr", "".join(cells), role="row", data_key=one.name)
+
+
+def _cell(content: str, classes: str = "", **attributes: object) -> str:
+    """On a phone the cells are shown below each other (`explore.css`): the roles keep them a table, and `data-label` stands for the heading."""
+    return element("td", content, classes, role="cell", **attributes)
 
 
 def _verbs(name: str, *, closed: bool, operates: bool) -> str:

@@ -11,7 +11,7 @@ from cryptoviz.components import ComponentState
 from dashboard.views.header import banner_markup, header_markup, total
 from dashboard.views.history_rows import history_table, summary_markup
 from dashboard.views.market_summary import summarize, summary_strip
-from dashboard.views.markup import element, text
+from dashboard.views.markup import breaking_text, element, text
 from dashboard.views.pipeline_frame import component_table, console_links
 from dashboard.views.pipeline_rows import component_row, pipeline_summary
 from dashboard.views.placeholders import state_markup, waiting_markup
@@ -28,7 +28,7 @@ HOSTILE = [
     "&lt;script&gt;",
 ]
 TABLE = {"table", "thead", "tbody", "tr", "th", "td"}
-ALLOWED = TABLE | {"span", "b", "i", "small", "div", "dl", "dt", "dd", "svg", "polyline", "button", "a", "p", "cv-age", "cv-time"}
+ALLOWED = TABLE | {"span", "b", "i", "small", "div", "dl", "dt", "dd", "svg", "polyline", "button", "a", "p", "wbr", "cv-age", "cv-time"}
 
 
 class Reader(HTMLParser):
@@ -94,3 +94,18 @@ def test_only_http_addresses_become_links(url: str) -> None:
 
 def test_attributes_are_escaped_and_absent_when_none() -> None:
     assert element("a", text("<x>"), "c", title='"', data_x=1, disabled=None) == '<a class="c" title="&quot;" data-x="1">&lt;x&gt;</a>'
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("scraper/coin-gecko_pro/12", "scraper/|coin-|gecko_|pro/|12"),
+        ("kafka-0.kafka.svc:9092", "kafka-|0.|kafka.|svc:9092"),
+        ("at 1.5 s of -5, 127.0.0.1, 2026-01-31, 3/5, a - b.", "at 1.5 s of -5, 127.0.0.1, 2026-01-31, 3/5, a - b."),
+        ("/var/lib/<b>.log", "/var/|lib/&lt;b&gt;.log"),
+        (f"id {'f' * 21}, {'f' * 20}", f'id <span class="cv-any">{"f" * 21},</span> {"f" * 20}'),
+        ("", ""),
+    ],
+)
+def test_a_line_ends_behind_a_separator_and_in_no_word(value: str, shown: str) -> None:
+    assert breaking_text(value).replace("<wbr>", "|") == shown

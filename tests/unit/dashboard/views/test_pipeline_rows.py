@@ -15,7 +15,7 @@ def test_a_row_has_every_field() -> None:
     row = component_row(a_component(metrics={"lag_records": 3.0}))
     assert set(row) == {"component", *FIELDS}
     assert f'data-tick="{NOW_MS - 60_000}"' in row["since"]
-    assert "needs kafka, object-store" in row["name"]
+    assert "needs kafka, object-<wbr>store" in row["name"]
 
 
 @pytest.mark.parametrize(
