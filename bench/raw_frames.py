@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ import psutil
 from actors.streaming.actor import utc_us
 from actors.streaming.frame_producer import FrameProducer
 from actors.streaming.frame_recorder import FrameRecorder
+from bench.stream_frames import frame, trades_of
 from bench.stream_read import read_all
 from cryptoviz.clock import SystemClock
 from cryptoviz.settings import claim_home, load_settings
@@ -30,7 +30,6 @@ from cryptoviz.venues.registry import BUILT_IN_VENUES, venue_of
 from cryptoviz.venues.spec import Instrument
 from tests.support.engines import engine_sections, engines
 
-_START_US = 1_767_225_600_000_000
 _FLUSH_S = 60.0
 _APART_US = 10_000
 _SAMPLE_MIN = 15
@@ -38,30 +37,7 @@ _SAMPLE_MIN = 15
 
 def frames_of(venue: str, instruments: Sequence[Instrument], trades: int) -> Iterator[str]:
     """One trade a frame; the numbers of each instrument rise by 1."""
-    draw, numbers, at_us = random.Random(1), {one.symbol: 1_000_000_000 * place for place, one in enumerate(instruments, 1)}, _START_US
-    for index in range(trades):
-        symbol = draw.choice(instruments).symbol
-        numbers[symbol] += 1
-        at_us += draw.randrange(2_000)
-        price, size = f"{draw.randrange(10**6, 10**7) / 100:.2f}", f"{draw.randrange(1, 10**8) / 10**8:.8f}"
-        buys, number = draw.random() < 0.5, numbers[symbol]
-        text = f"2026-01-01T00:{at_us // 60_000_000 % 60:02}:{at_us % 60_000_000 / 1e6:09.6f}Z"
-        if venue == "binance":
-            yield (
-                f'{{"e":"trade","E":{at_us + 500},"s":"{symbol}","t":{number},"p":"{price}000000","q":"{size}","T":{at_us},'
-                f'"m":{"false" if buys else "true"},"M":true}}'
-            )
-        elif venue == "kraken":
-            side = "buy" if buys else "sell"
-            row = f'{{"symbol":"{symbol}","side":"{side}","price":{price},"qty":{size},"ord_type":"limit","trade_id":{number},"timestamp":"{text}"}}'
-            yield f'{{"channel":"trade","type":"update","data":[{row}]}}'
-        else:
-            orders = [f"{draw.getrandbits(32):08x}-ca53-498f-9c13-{draw.getrandbits(48):012x}" for _ in range(2)]
-            yield (
-                f'{{"type":"match","trade_id":{number},"maker_order_id":"{orders[0]}","taker_order_id":"{orders[1]}",'
-                f'"side":"{"sell" if buys else "buy"}","size":"{size}","price":"{price}",'
-                f'"product_id":"{symbol}","sequence":{index * 7},"time":"{text}"}}'
-            )
+    return (frame(venue, one) for one in trades_of(venue, instruments, trades))
 
 
 def main() -> None:

@@ -1,17 +1,13 @@
-"""Processor time a trade of the venues' parsers, and of cryptofeed's on the same frames.
+"""Processor time a trade of the venues' parsers. `bench.beside_cryptofeed` compares them with cryptofeed's.
 
     .venv/bin/python -m bench.stream_parse
-    path/to/another/python bench/stream_parse.py --cryptofeed    # an environment with cryptofeed, without this project
 
-Frames have the documented form, prices and sizes that change, and one trade each, but for Kraken, with three. cryptofeed reads other messages of
-Kraken (v1) and Coinbase (Advanced), so it is compared on Binance, whose trades it takes from `aggTrade`, in wrapped frames.
+Frames have the documented form, prices and sizes that change, and one trade each, but for Kraken, with three.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import importlib
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,14 +18,12 @@ ROUNDS = 3
 """The fastest round counts, as other work of the machine only slows one down."""
 
 
-def binance(kind: str) -> Iterator[str]:
+def binance() -> Iterator[str]:
     for n in range(FRAMES):
-        number = "a" if kind == "aggTrade" else "t"
-        data = (
-            f'{{"e":"{kind}","E":{1767225600000 + n},"s":"BTCUSDT","{number}":{n + 1},"p":"{64000 + n % 97}.{n % 100:02}000000",'
+        yield (
+            f'{{"e":"trade","E":{1767225600000 + n},"s":"BTCUSDT","t":{n + 1},"p":"{64000 + n % 97}.{n % 100:02}000000",'
             f'"q":"0.{n % 100000:05}100","T":{1767225600000 + n},"m":{"true" if n % 2 else "false"},"M":true}}'
         )
-        yield f'{{"stream":"btcusdt@{kind}","data":{data}}}' if kind == "aggTrade" else data
 
 
 def coinbase() -> Iterator[str]:
@@ -68,7 +62,7 @@ def ours() -> None:
     from cryptoviz.venues.registry import venue_of
     from cryptoviz.venues.spec import Channel
 
-    for name, made in (("binance", binance("trade")), ("kraken", kraken()), ("coinbase", coinbase())):
+    for name, made in (("binance", binance()), ("kraken", kraken()), ("coinbase", coinbase())):
         frames, venue = list(made), venue_of(name)
         instrument = venue.spec.instrument("bitcoin")
         assert instrument is not None
@@ -93,35 +87,6 @@ def ours() -> None:
         print(f"{name:9} us a trade: parse {parsed:5.2f}; parse, prove complete and encode {published:5.2f}; in the actor's connection {read:5.2f}")
 
 
-def cryptofeed() -> None:
-    defines = importlib.import_module("cryptofeed.defines")
-    symbols = importlib.import_module("cryptofeed.symbols").Symbols
-    exchanges = importlib.import_module("cryptofeed.exchanges")
-    binance_feed = exchanges.Binance
-    symbols.set(binance_feed.id, {"BTC-USDT": "BTCUSDT"}, {"instrument_type": {"BTC-USDT": "spot"}, "tick_size": {}})
-    count = 0
-
-    async def callback(*_: Any) -> None:
-        nonlocal count
-        count += 1
-
-    feed = binance_feed(symbols=["BTC-USDT"], channels=[defines.TRADES], callbacks={defines.TRADES: callback})
-    frames = list(binance("aggTrade"))
-
-    async def handle() -> None:
-        for frame in frames:
-            await feed.message_handler(frame, None, 0.0)
-
-    def run() -> int:
-        nonlocal count
-        count = 0
-        asyncio.run(handle())
-        return count
-
-    print(f"binance   cryptofeed's handler {fastest_us(run):5.2f} us a trade")
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cryptofeed", action="store_true")
-    (cryptofeed if parser.parse_args().cryptofeed else ours)()
+    argparse.ArgumentParser(prog="python -m bench.stream_parse", description=__doc__).parse_args()
+    ours()
