@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from cryptoviz.trades.gap_change import GapChange
 from dashboard.views.candles import Candle
+from dashboard.views.market_rows import SparkLine, spark_line
 from dashboard.views.overlay import Overlay
 from dashboard.views.statistics import PriceHistory
 from dashboard.views.trade_bars import TradeBar
@@ -92,8 +93,9 @@ class History:
     def overlay(self, asset_id: str, interval: str, since_ms: int) -> Future[Mapping[str, Overlay]]:
         return self._cached(("overlay", asset_id, interval, since_ms), lambda: self._source.overlay(asset_id, interval, since_ms))
 
-    def closes(self, since_ms: int) -> Future[Closes]:
-        return self._cached(("closes", since_ms), lambda: self._source.closes(since_ms), _CLOSES_FRESH_S)
+    def lines(self, since_ms: int) -> Future[Mapping[str, Mapping[str, SparkLine]]]:
+        """Sparklines of the hourly closes at or after `since_ms`, by asset and quote currency; none of a single close."""
+        return self._cached(("lines", since_ms), lambda: self._drawn(self._source.closes(since_ms)), _CLOSES_FRESH_S)
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> Future[PriceHistory]:
         return self._cached(("prices", asset_id, since_ms, limit), lambda: self._source.prices(asset_id, since_ms, limit))
@@ -110,6 +112,14 @@ class History:
     def close(self) -> None:
         """Cancel queued reads; a running read continues to its end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @staticmethod
+    def _drawn(closes: Closes) -> Mapping[str, Mapping[str, SparkLine]]:
+        """In a worker thread, once for all pages."""
+        return {
+            asset_id: {currency: spark_line(points, len(points)) for currency, points in by_currency.items() if len(points) >= 2}
+            for asset_id, by_currency in closes.items()
+        }
 
     def _cached(self, key: Hashable, read: Callable[[], T], fresh_s: float = _FRESH_S) -> Future[T]:
         """Share a read among requests within a few seconds; failures are not cached."""

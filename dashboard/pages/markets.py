@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import orjson
 
 from cryptoviz.records import UnifiedRecord
-from dashboard.feeds.history_cache import Closes
 from dashboard.page_session import Session
 from dashboard.pages.page import Page, PageKind
 from dashboard.shared_state import CONNECTING
 from dashboard.views.link import Link
-from dashboard.views.market_rows import FIELDS, by_rank, market_row, spark
+from dashboard.views.market_rows import FIELDS, SparkLine, by_rank, market_row, spark
 from dashboard.views.market_summary import summarize, summary_strip
 from dashboard.views.markets_frame import markets_frame
 from dashboard.views.placeholders import waiting_markup
@@ -35,7 +35,7 @@ class MarketsPage(Page):
         self._texts = texts(link.language)
         self._version = -1
         self._next_sparks_ms = 0
-        self._closes: Closes = {}
+        self._lines: Mapping[str, Mapping[str, SparkLine]] = {}
 
     def forget(self) -> None:
         self._version = -1
@@ -66,20 +66,20 @@ class MarketsPage(Page):
         self._next_sparks_ms = now_ms + _SPARKS_MS
         self._put_sparks()
         since_ms = now_ms // _HOUR_MS * _HOUR_MS - _WEEK_MS
-        self.session.when_done(self.session.app_context.history.closes(since_ms), self._loaded, lambda _error: None)
+        self.session.when_done(self.session.app_context.history.lines(since_ms), self._loaded, lambda _error: None)
 
-    def _loaded(self, closes: Closes) -> None:
-        self._closes = closes
+    def _loaded(self, lines: Mapping[str, Mapping[str, SparkLine]]) -> None:
+        self._lines = lines
         self._put_sparks()
 
     def _put_sparks(self) -> None:
         live = self.session.app_context.live
         found = {}
         for asset_id, record in live.latest().items():
-            week = self._closes.get(asset_id, {}).get(record.quote_currency, ())
-            points, hours = spark(week, live.recent_prices(asset_id, _SPARK_TICKS)[::_SPARK_STEP])
-            if len(points) >= 2:
-                found[asset_id] = (hours, points)
+            week = self._lines.get(asset_id, {}).get(record.quote_currency)
+            line = spark(week, () if week else live.recent_prices(asset_id, _SPARK_TICKS)[::_SPARK_STEP])
+            if line is not None:
+                found[asset_id] = line
         self.out.put("sparks", found)
 
 

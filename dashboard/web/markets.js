@@ -46,12 +46,19 @@
       held.classList.add(row.price > before.price ? "cv-flash-up" : "cv-flash-down")
     }
   }
+  // See views/market_rows.py: each point is a byte, its height between the lowest and the highest.
+  const pointsOf = ([, first, lowest, highest, heights]) => {
+    const points = Array.from(atob(heights), height => lowest + ((highest - lowest) * height.charCodeAt(0)) / 255)
+    points[0] = first
+    return points
+  }
   const drawSpark = (cell, row) => {
-    const [hours, points] = sparks.get(row.asset) ?? [0, null]
-    const prices = points ? [...points, row.price] : []
-    const id = `${row.asset}:${hours}:${prices.length}:${prices.at(-1)}`
-    if (cell.dataset.drawn === id) return
-    cell.dataset.drawn = id
+    const spark = sparks.get(row.asset)
+    const id = `${row.asset}:${spark}:${row.price}`
+    if (cell.drawn === id) return
+    cell.drawn = id
+    const hours = spark?.[0] ?? 0
+    const prices = spark ? [...pointsOf(spark), row.price] : []
     if (prices.length < 2) { cell.replaceChildren(cv.make("span", "cv-muted", "—")); return }
     const [W, H, M] = [112, 26, 2]
     const low = Math.min(...prices)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import http.client
 import io
+import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from cryptoviz.clock import SystemClock
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.times import utc
+from dashboard.app_context import AppContext
 from tests.browser.conftest import Opener, shown_text, until_shown
+from tests.support.dashboard_server import NoHistory
 from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, record, walk
 from tests.support.waiting import eventually
 
@@ -226,3 +230,25 @@ def upgrade(stack: Stack, origin: str) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+def test_a_sparkline_is_where_its_prices_are(app_context: AppContext, served: str, open_page: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a tenth of a pixel of what all digits of the closes and of the newest price would draw, and a twentieth of rounding."""
+    closes = [97_000.0 + 500 * math.sin(hour / 9) + hour * 1.23456789 for hour in range(168)]
+    monkeypatch.setattr(NoHistory, "closes", lambda *_: {"bitcoin": {"USD": closes}, "ethereum": {"USD": [7.0] * 160}})
+    newest = closes[0] + 1e-6
+    tick = SystemClock().now_ms() // TICK_MS * TICK_MS
+    app_context.live.apply([record("bitcoin", tick, newest), record("ethereum", tick, 7.0)])
+    page = open_page(served).page
+    line = page.locator('.cv-row[data-id="bitcoin"] .cv-spark:not(.cv-spark-part)')
+    line.wait_for()
+    drawn = [tuple(map(float, pair.split(","))) for pair in str(line.locator("polyline").get_attribute("points")).split()]
+    prices = [*closes, newest]
+    low, high = min(prices), max(prices)
+    expected = [(2 + at * 108 / 168, 24 - (price - low) / (high - low) * 22) for at, price in enumerate(prices)]
+    assert len(drawn) == 169
+    assert max(abs(x - wanted) for (x, _), (wanted, _) in zip(drawn, expected, strict=True)) <= 0.051
+    assert max(abs(y - wanted) for (_, y), (_, wanted) in zip(drawn, expected, strict=True)) <= 0.1
+    assert "cv-up" in str(line.get_attribute("class")), "a millionth more than the first close"
+    flat = page.locator('.cv-row[data-id="ethereum"] .cv-spark polyline')
+    assert {pair.split(",")[1] for pair in str(flat.get_attribute("points")).split()} == {"24.0"}

@@ -31,12 +31,16 @@ class PageClient:
     Attributes:
         messages: state messages so far.
         first: the parts that the HTML carried, and the page's addresses.
+        page: bytes of the HTML.
+        frame: the last WebSocket message, as it came.
     """
 
     url: str
     received: Callable[[Mapping[str, Any]], None] = lambda _message: None
     messages: int = 0
     first: Mapping[str, Any] = field(default_factory=dict)
+    page: bytes = b""
+    frame: str = ""
     _connection: WebSocketClientConnection | None = None
     _model: str = ""
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
@@ -44,7 +48,8 @@ class PageClient:
     async def open(self) -> None:
         """Load the page, open its channel and say hello."""
         answer = await AsyncHTTPClient().fetch(self.url, request_timeout=_TIMEOUT_S)
-        found = {name: orjson.loads(text) for name, text in _PAGE.findall(answer.body.decode())}
+        self.page = answer.body
+        found = {name: orjson.loads(text) for name, text in _PAGE.findall(self.page.decode())}
         self.first, session = found["cv-first"], found["cv-session"]
         place = urlsplit(self.url)
         request = HTTPRequest(f"ws://{place.netloc}/ws", headers={"Origin": f"http://{place.netloc}"}, request_timeout=_TIMEOUT_S)
@@ -104,6 +109,7 @@ class PageClient:
         frame = await connection.read_message()
         if frame is None:
             raise ConnectionError(f"the page's server closed the channel: {connection.close_code} {connection.close_reason}")
+        self.frame = frame if isinstance(frame, str) else ""
         return orjson.loads(frame) if isinstance(frame, str) else None
 
 

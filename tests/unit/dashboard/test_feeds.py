@@ -148,7 +148,8 @@ class CountingSource:
         return {}
 
     def closes(self, since_ms: int) -> Closes:
-        return {}
+        self.reads += 1
+        return {"bitcoin": {"USD": [1.0, 3.0, 2.0], "EUR": [1.0]}}
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
         self.reads += 1
@@ -169,6 +170,16 @@ def test_browsers_that_ask_together_share_one_read() -> None:
     assert source.reads == 1
     history.prices("ethereum", 0, 10).result(60)
     assert source.reads == 2
+    history.close()
+
+
+def test_the_sparklines_of_all_pages_are_drawn_once() -> None:
+    source = CountingSource()
+    history = History(source)
+    first, second = (history.lines(0).result(60) for _ in range(2))
+    assert first == {"bitcoin": {"USD": (3, 1.0, 1.0, 3.0, "AP+A")}}  # bytes 0, 255, 128
+    assert second is first
+    assert source.reads == 1
     history.close()
 
 

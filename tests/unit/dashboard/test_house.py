@@ -15,6 +15,7 @@ from dashboard.views.texts_phrases import FRENCH
 FOLDER = Path(str(dashboard.views.__file__)).parent
 ALLOWED_ROOTS = {
     "__future__",
+    "base64",
     "bisect",
     "collections",
     "contextvars",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode, b64encode
+from random import Random
+
 import pytest
 
-from dashboard.views.market_rows import FIELDS, by_rank, market_row, spark
+from dashboard.views.market_rows import FIELDS, by_rank, market_row, spark, spark_line
 from dashboard.views.market_summary import Mover, summarize
 from dashboard.views.source_badge import source_badge
 from tests.unit.dashboard.records import NOW_MS, a_record
@@ -36,18 +40,33 @@ def test_unranked_coins_come_last_in_a_stable_order() -> None:
     assert [one.asset_id for one in by_rank(coins)] == ["c", "b", "a", "z"]
 
 
-HOURS = [float(hour) for hour in range(169)]
-"""A week, and the hour that has begun: each has its point."""
+def test_a_week_of_closes_goes_before_recent_ticks() -> None:
+    week = spark_line([1.0, 2.0], 2)
+    assert spark(week, [9.0, 8.0]) == week
+    assert spark(None, [9.0, 8.0]) == (0, 9.0, 8.0, 9.0, b64encode(bytes([255, 0])).decode())
+    assert spark(None, [9.0]) is None
 
 
 @pytest.mark.parametrize(
-    ("closes", "recent", "expected"),
-    [([1.0, 2.0], [9.0, 8.0], ([1.0, 2.0], 2)), ([1.0], [9.0, 8.0], ([9.0, 8.0], 0)), ([], [], ([], 0)), (HOURS, [9.0, 8.0], (HOURS, 169))],
+    ("points", "heights"),
+    [
+        ([10.0, 12.0, 11.0, 10.0], [0, 255, 128, 0]),
+        ([5.0, 5.0], [0, 0]),
+        ([3e-9, 1e-9, 2e-9 - 1e-12], [255, 0, 127]),
+    ],
 )
-def test_a_week_of_closes_goes_before_recent_ticks_and_says_how_long_it_is(
-    closes: list[float], recent: list[float], expected: tuple[list[float], int]
-) -> None:
-    assert spark(closes, recent) == expected
+def test_a_sparkline_is_a_byte_a_point_between_its_lowest_and_highest(points: list[float], heights: list[int]) -> None:
+    hours, first, low, high, sent = spark_line(points, 7)
+    assert (hours, first, low, high) == (7, points[0], min(points), max(points))
+    assert list(b64decode(sent)) == heights
+
+
+def test_the_sparklines_of_a_thousand_coins_are_a_third_of_a_megabyte() -> None:
+    """Of 169 points each: 228 characters of base64, and at most 80 for the id, three prices of 17 digits and the hours."""
+    chance = Random(7)
+    coins = {f"coin-{number:04}": [chance.uniform(1, 2) * 10 ** chance.randint(-5, 5) for _ in range(169)] for number in range(1000)}
+    sent = json.dumps({asset: spark_line(points, 169) for asset, points in coins.items()}, separators=(",", ":"))
+    assert 228_000 < len(sent) < 328_000
 
 
 def test_movers_and_dominance_are_of_the_latest_records() -> None:
