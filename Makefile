@@ -78,9 +78,10 @@ bench-control: ## Measure the control service: calls in a flood, at 200 a second
 	@scripts/setup --test
 	@$(BIN)/python -m bench.control
 
-bench-dashboard: ## Measure the page: first price, bytes by file, processor time of a build; latency and memory at 10 and 100 sessions (9 minutes)
+bench-dashboard: ## Measure the page: first price, bytes by file, processor time of a build; frame times of scrolling; latency and memory at 10 and 100 sessions (11 min)
 	@scripts/setup --test
 	@$(BIN)/python -m bench.dashboard
+	@$(BIN)/python -m bench.dashboard.scroll
 	@$(BIN)/python -m bench.dashboard.sessions
 
 screenshots: ## Take the pictures of all pages of a running pipeline anew (URL=http://127.0.0.1:5006); streams on, some minutes after its start

@@ -1,8 +1,11 @@
-"""The page's server as a process of its own, with one tick of all coins every two seconds; with `--lake`, on a lake with 30 days of minutes."""
+"""The page's server as a process of its own, with one tick of all coins every two seconds; with `--lake`, on a lake with 30 days of minutes.
+
+With `--coins` that many coins are added, whose prices are their ranks, and change by up to a hundredth with each tick.
+"""
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Iterator
@@ -44,18 +47,26 @@ def lake(settings: Settings) -> Iterator[LakeHistory]:
 
 def main() -> None:
     """Print the address, then tick until the process is ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lake", action="store_true")
+    parser.add_argument("--coins", type=int, default=0)
+    arguments = parser.parse_args()
     coins = list(BASE_PRICES)
     with ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory())
         app_context = stack.enter_context(new_app_context(Path(home)))
-        if "--lake" in sys.argv:
+        if arguments.lake:
             app_context = replace(app_context, history=History(stack.enter_context(lake(app_context.settings))))
         first = now_ms() // TICK_MS * TICK_MS - _HISTORY_TICKS * TICK_MS
         for asset in coins:
             app_context.live.apply(walk(asset, first, _HISTORY_TICKS))
         print(stack.enter_context(serving(app_context)), flush=True)
         for number in range(1, 10_000):
-            app_context.live.apply([walk(asset, first + (_HISTORY_TICKS + number) * TICK_MS, 1)[0] for asset in coins])
+            tick = first + (_HISTORY_TICKS + number) * TICK_MS
+            added = [
+                record(f"coin-{rank:05d}", tick, rank * (1 + number % 7 * rank % 11 / 1000), rank=rank) for rank in range(1, arguments.coins + 1)
+            ]
+            app_context.live.apply([walk(asset, tick, 1)[0] for asset in coins] + added)
             time.sleep(TICK_MS / 1000)
 
 
