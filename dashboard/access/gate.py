@@ -22,6 +22,7 @@ from tornado.web import RequestHandler
 from cryptoviz.errors import QueueFull
 from cryptoviz.local.heartbeat import LIVENESS_PATH
 from cryptoviz.log import get_logger
+from dashboard.access.messages import is_expected
 from dashboard.access.peer_user import peer_uid
 from dashboard.access.rules import OPEN_PATHS, PAGE_PATH, SOCKET_PATH, Access, Refusal
 from dashboard.access.sign_in import REOPEN, back_to, sign_in_address
@@ -176,6 +177,29 @@ class SocketHandler(WSHandler):
             self.close(_NOT_ADMITTED)
             return
         await super().on_message(fragment)
+
+    async def _handle(self, message: Any) -> Any:
+        if not is_expected(message.msgtype, message.content):
+            self._refuse("not a message of the page")
+            return None
+        return await super()._handle(message)
+
+    async def _schedule(self, work: Any) -> None:
+        """Send an answer. Bokeh's to a message on which it failed has the traceback."""
+        if work.msgtype == "ERROR":
+            self._refuse("a message failed")
+        else:
+            await super()._schedule(work)
+
+    def _internal_error(self, message: str) -> None:  # noqa: ARG002 (it quotes the browser's message)
+        self._refuse("a message failed")
+
+    def _protocol_error(self, message: str) -> None:  # noqa: ARG002 (it quotes the browser's message)
+        self._refuse("not a message")
+
+    def _refuse(self, reason: str) -> None:
+        log.info("channel_closed", reason=reason)
+        self.close(_UNSUPPORTED)
 
 
 def note_page(document: Any) -> None:
