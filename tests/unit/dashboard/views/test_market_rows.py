@@ -40,9 +40,9 @@ def test_unranked_coins_come_last_in_a_stable_order() -> None:
     assert [one.asset_id for one in by_rank(coins)] == ["c", "b", "a", "z"]
 
 
-def test_a_week_of_closes_goes_before_recent_ticks() -> None:
+def test_a_week_of_closes_goes_before_recent_ticks_and_says_how_long_it_is() -> None:
     week = spark_line([1.0, 2.0], 2)
-    assert spark(week, [9.0, 8.0]) == week
+    assert spark(week, [9.0, 8.0]) == week == (2, 1.0, 1.0, 2.0, b64encode(bytes([0, 255])).decode())
     assert spark(None, [9.0, 8.0]) == (0, 9.0, 8.0, 9.0, b64encode(bytes([255, 0])).decode())
     assert spark(None, [9.0]) is None
 
