@@ -38,9 +38,9 @@ def stream_settings(base: Settings, home: Path, market: ReplayMarket, venues: It
     return settings
 
 
-def venue_sections(market: ReplayMarket, venues: Iterable[str], **streams: Any) -> dict[str, Any]:
-    """Sections of the settings with the venues at the market."""
-    urls = {name: f"{market.url}/{name}" for name in venues}
+def venue_sections(market: ReplayMarket, venues: Iterable[str], root: str = "", **streams: Any) -> dict[str, Any]:
+    """Sections of the settings with the venues at the market. `root`: its address, if not its own, such as a proxy's."""
+    urls = {name: f"{root or market.url}/{name}" for name in venues}
     addresses = {name: {"stream_url": url.replace("http", "ws", 1) + PATHS.get(name, ""), "refill_url": url} for name, url in urls.items()}
     own = {"venues": tuple(urls), "venue": addresses, "instruments": ("BTC", "ETH", "SOL"), "max_back_off_s": 1.0}
     return {"providers": {name: {"base_url": url} for name, url in urls.items()}, "streams": own | streams}
