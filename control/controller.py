@@ -23,6 +23,7 @@ from control.reconcile.reconciler import Reconciler
 from control.redis_claim import RedisClaim
 from control.rpc.gap_service import ray_gap_reader
 from control.rpc.server import ControlServer
+from control.to_end import Once
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState
 from cryptoviz.local.private import ensure_token
@@ -71,23 +72,34 @@ class Controller:
         self._server: ControlServer | None = None
         self._ending: asyncio.Task[None] | None = None
         self._end_metrics: Callable[[], Awaitable[None]] = _nothing
+        self._shut_down = Once(self._begin_shutdown)
         self._loop = asyncio.ensure_future(self._run())
 
     async def ready(self) -> str:
         """Wait until the server is up and return its address. Raises the error that prevents it."""
+        await self._serving()
+        return self._settings.control.address
+
+    async def shutdown(self) -> None:
+        """Begin the shutdown: NOT_SERVING, components in reverse order, server, then this actor. A second call is a no-op.
+
+        Begun by the first call, also if its caller leaves, or calls before everything serves.
+        """
+        await self._shut_down()
+
+    async def _begin_shutdown(self) -> None:
+        server = await self._serving()
+        await server.not_serving()
+        await self._operations.drain()
+        self._reconciler.shutdown()
+        self._ending = asyncio.create_task(self._end(server), name="end")
+
+    async def _serving(self) -> ControlServer:
         while self._server is None:
             if self._loop.done():
                 self._loop.result()
             await asyncio.sleep(0.05)
-        return self._settings.control.address
-
-    async def shutdown(self) -> None:
-        """Begin the shutdown: NOT_SERVING, components in reverse order, server, then this actor. Returns at once; a second call is a no-op."""
-        if self._ending is None and self._server is not None:
-            await self._server.not_serving()
-            await self._operations.drain()
-            self._reconciler.shutdown()
-            self._ending = asyncio.create_task(self._end(self._server), name="end")
+        return self._server
 
     async def _run(self) -> None:
         log_to_file(self._settings, CONTROLLER_NAME)

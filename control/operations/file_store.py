@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from control.to_end import to_end
 from cryptoviz.local.private import write_private
 from cryptoviz.log import get_logger
 from cryptoviz.operations import OperationStatus
@@ -47,7 +48,9 @@ class OperationFile:
             return ()
 
     async def save(self, operations: Iterable[OperationStatus]) -> None:
-        content = _ALL.dump_json(tuple(operations), indent=1)
+        await to_end(self._save(_ALL.dump_json(tuple(operations), indent=1)))
+
+    async def _save(self, content: bytes) -> None:
         async with self._turn:
             await asyncio.to_thread(self._write, content)
 

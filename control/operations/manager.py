@@ -12,10 +12,11 @@ from control.operations.catalog import KINDS, invalid_arguments
 from control.operations.file_store import OperationStore
 from control.operations.lifecycle import cancelling, created, failed, interrupted, resumed
 from control.operations.ray_launcher import OperationRunner
+from control.to_end import to_end
 from cryptoviz.clock import Clock
 from cryptoviz.errors import ComponentLost, ControlRefused, InvalidRequest, OperationBusy, UnknownOperation
 from cryptoviz.log import get_logger
-from cryptoviz.operations import RESUMABLE, Arguments, OperationStatus
+from cryptoviz.operations import RESUMABLE, Arguments, OperationState, OperationStatus
 from cryptoviz.settings import Settings
 
 __all__ = ["OperationManager", "is_operation_id"]
@@ -107,18 +108,24 @@ class OperationManager:
         self._admit(arguments)
         status = created(operation_id, arguments, self._clock.now_ms()) if known is None else resumed(known)
         _logger.info("operation_asked", id=operation_id, kind=str(arguments.kind), attempt=status.attempt)
-        await self._set(status)
-        self._follow(operation_id, begin=True)
+        await to_end(self._begin(status))
         return self.get(operation_id)
+
+    async def _begin(self, status: OperationStatus) -> None:
+        await self._set(status)
+        self._follow(status.id, begin=True)
 
     async def cancel(self, operation_id: str) -> OperationStatus:
         """Request cancellation. Raises UnknownOperation."""
         status = self.get(operation_id)
         if not status.over:
-            await self._set(cancelling(status))
-            with suppress(ComponentLost):  # the follower task sees that too
-                await self._runner.cancel(operation_id)
+            await to_end(self._cancel(status))
         return self.get(operation_id)
+
+    async def _cancel(self, status: OperationStatus) -> None:
+        await self._set(cancelling(status))
+        with suppress(ComponentLost):  # the follower task sees that too, or starts the process and then cancels it
+            await self._runner.cancel(status.id)
 
     async def changed_since(self, operation_id: str, version: int) -> OperationStatus:
         """The status as soon as its version differs from `version`, or the operation is over. Raises UnknownOperation.
@@ -157,7 +164,11 @@ class OperationManager:
     async def _run(self, operation_id: str, *, begin: bool) -> None:
         try:
             if begin:
+                if self.get(operation_id).over:  # a shutdown began while it was stored
+                    return
                 await self._runner.start(self.get(operation_id))
+                if self.get(operation_id).state is OperationState.CANCELLING:  # perhaps before there was a process
+                    await self._runner.cancel(operation_id)
             # The process counts versions from its initial status, so any value but -1 could miss its first answer.
             seen = -1
             while not self.get(operation_id).over:

@@ -32,6 +32,7 @@ from control.reconcile.state_types import (
     Stopped,
 )
 from control.reconcile.status_broadcast import StatusBroadcast
+from control.to_end import to_end
 from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.errors import ComponentLost, ControlRefused, TerminalError, TransientError
@@ -170,30 +171,25 @@ class Reconciler:
     async def start(self, name: str) -> ComponentStatus:
         """Enable `name` and its dependencies. Raises UnknownComponent; ControlRefused during a shutdown, or if it cannot be stored."""
         self.table.require(name)
-        await self._want((*self.table.needs(name), name), DesiredState.RUNNING)
-        return self.component(name)
+        return _component(await self._want((*self.table.needs(name), name), DesiredState.RUNNING), name)
 
     async def stop(self, name: str) -> ComponentStatus:
         """Disable `name`. Raises UnknownComponent."""
         self.table.require(name)
-        await self._want((name,), DesiredState.STOPPED)
-        return self.component(name)
+        return _component(await self._want((name,), DesiredState.STOPPED), name)
 
     async def restart(self, name: str) -> ComponentStatus:
         """Restart `name`. Raises as `start`."""
         self.table.require(name)
-        await self._want((*self.table.needs(name), name), DesiredState.RUNNING, restart=name)
-        return self.component(name)
+        return _component(await self._want((*self.table.needs(name), name), DesiredState.RUNNING, restart=name), name)
 
     async def start_all(self, *, keep_stopped: bool = False) -> PipelineStatus:
         """Enable every component, or only those that no call has disabled. Raises ControlRefused during a shutdown."""
-        await self._want(self.table, DesiredState.RUNNING, keep_stopped=keep_stopped)
-        return self.snapshot()
+        return await self._want(self.table, DesiredState.RUNNING, keep_stopped=keep_stopped)
 
     async def stop_all(self) -> PipelineStatus:
         """Disable every component."""
-        await self._want(self.table, DesiredState.STOPPED)
-        return self.snapshot()
+        return await self._want(self.table, DesiredState.STOPPED)
 
     def shutdown(self) -> PipelineStatus:
         """Stop every component but keep the desired state for the next controller."""
@@ -201,10 +197,20 @@ class Reconciler:
         self._reconcile()
         return self.snapshot()
 
-    async def _want(self, names: Iterable[str], desired: DesiredState, *, restart: str = "", keep_stopped: bool = False) -> None:
-        """Store and apply. `restart`: a component to restart. `keep_stopped`: without those that are disabled once it is this call's turn."""
+    async def _want(self, names: Iterable[str], desired: DesiredState, *, restart: str = "", keep_stopped: bool = False) -> PipelineStatus:
+        """Store and apply. Returns the status at that moment.
+
+        Args:
+            names: components.
+            desired: their desired state.
+            restart: a component to restart.
+            keep_stopped: without those that are disabled once it is this call's turn.
+        """
         if desired is DesiredState.RUNNING:
             self._refuse_while_draining()
+        return await to_end(self._store_and_apply(names, desired, restart, keep_stopped=keep_stopped))
+
+    async def _store_and_apply(self, names: Iterable[str], desired: DesiredState, restart: str, *, keep_stopped: bool) -> PipelineStatus:
         async with self._saving:
             known = self._document.components
             chosen = tuple(name for name in names if not (keep_stopped and known.get(name) is DesiredState.STOPPED))
@@ -221,6 +227,7 @@ class Reconciler:
                 self._apply(name, Retry())
         self._reconcile()
         self._wake.set()
+        return self.snapshot()
 
     async def _save(self, document: DesiredDocument) -> None:
         try:
@@ -396,3 +403,7 @@ class Reconciler:
 async def _ended(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _component(pipeline: PipelineStatus, name: str) -> ComponentStatus:
+    return next(component for component in pipeline.components if component.name == name)
