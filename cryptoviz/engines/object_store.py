@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -49,8 +50,11 @@ class BucketAdmin:
             try:
                 self._client().make_bucket(bucket, location=self._s3.region)
             except S3Error as error:
-                if error.code != "BucketAlreadyOwnedByYou":
-                    raise self._refused(bucket, error) from error
+                if error.code == "BucketAlreadyOwnedByYou":
+                    continue
+                raise (self._away(error) if _is_passing(error) else self._refused(bucket, error)) from error
+            except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+                raise self._away(error) from error
             else:
                 get_logger("object-store").info("bucket_created", bucket=bucket)
 
@@ -64,9 +68,7 @@ class BucketAdmin:
         try:
             return bool(self._client().bucket_exists(bucket))
         except S3Error as error:
-            if error.code in ("SlowDown", "ServiceUnavailable", "XMinioServerNotInitialized", "InternalError"):
-                raise self._away(error) from error
-            raise self._refused(bucket, error) from error
+            raise (self._away(error) if _is_passing(error) else self._refused(bucket, error)) from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._away(error) from error
         except ValueError as error:  # an invalid bucket name
@@ -189,6 +191,11 @@ class EmbeddedMinio(EmbeddedEngine):
                 "GOGC": "20",
             }
         )
+
+
+def _is_passing(error: S3Error) -> bool:
+    """Whether the service may answer otherwise later: it is starting, overloaded, out of space, or has another call for the same bucket."""
+    return error.code == "OperationAborted" or (error.response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.code != "NotImplemented")
 
 
 def _check_credentials(s3: S3Settings) -> None:

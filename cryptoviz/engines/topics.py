@@ -18,6 +18,14 @@ __all__ = ["TopicAdmin"]
 
 _PROBE_S = 1.8
 _CREATE_S = 30.0
+_PASSING = frozenset(
+    (
+        KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT, KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_CONTROLLER, KafkaError.BROKER_NOT_AVAILABLE, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.THROTTLING_QUOTA_EXCEEDED,
+    )
+)  # fmt: skip
+"""Errors of a broker that is starting, busy, or electing its controller. librdkafka marks errors as retriable in transactions only."""
 
 
 class TopicAdmin:
@@ -91,7 +99,7 @@ class TopicAdmin:
         if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return
         text = f"cannot create topic {name!r} at {self._kafka.bootstrap_servers}: {cause.str()}"
-        if cause.retriable() or cause.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+        if cause.code() in _PASSING:
             raise EngineUnavailable(text, engine="kafka", address=self._kafka.bootstrap_servers) from error
         hint = f"{text}. Create it yourself with {self._wanted()[name]} partition(s) and max.message.bytes={self._kafka.max_record_bytes}"
         raise SettingsError(hint, setting="CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS") from error
