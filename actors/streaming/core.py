@@ -94,8 +94,12 @@ class StreamCore:
         return bool(self._pending.messages or self._pending.gaps or self._pending.others)
 
     def restore(self, states: Mapping[str, TrackerState]) -> None:
-        """Continue after what is committed. Open gaps are written again, so that Kafka's retention does not forget them."""
+        """Continue after what is committed. Open gaps are written again, so that Kafka's retention does not forget them.
+
+        The newest change of a gap is its state, so a change is later than all before it, also if the clock was set back meanwhile.
+        """
         for symbol, state in states.items():
+            self._changed_us = max(self._changed_us, state.changed_us)
             feed = self.feeds[symbol]
             feed.tracker = GapTracker(self._spec.name, symbol, state=state)
             for gap in feed.tracker.open_gaps():

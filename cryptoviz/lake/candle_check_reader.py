@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -36,6 +36,8 @@ CHECKED_DAYS = 7
 _EXACT = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades")
 _INSTRUMENT = ("venue", "venue_symbol", "asset_id", "quote_currency")
 _MINUTE = timedelta(minutes=1)
+_EVERY_DIGIT = Context(prec=38)
+"""Of an amount of the table. Decimal's own context rounds to 28."""
 _Instrument = tuple[str, str]
 
 
@@ -82,10 +84,10 @@ def _theirs(row: dict[str, Any]) -> VenueCandle:
 
 def _ours(row: dict[str, Any], interval: str) -> TradeCandle:
     names = [name for name in TradeCandle.__struct_fields__ if name not in ("interval", "open_us", "vwap")]
-    same: dict[str, Any] = {name: value.normalize() if isinstance(value := row[name], Decimal) else value for name in names}
+    same: dict[str, Any] = {name: value.normalize(_EVERY_DIGIT) if isinstance(value := row[name], Decimal) else value for name in names}
     return TradeCandle(**same, interval=interval, open_us=epoch_us(row["ts"]), vwap=None if row["vwap"] is None else Decimal(repr(row["vwap"])))
 
 
 def _short(value: Decimal | int) -> str:
     """Without the zeros of the column's scale."""
-    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
+    return f"{value.normalize(_EVERY_DIGIT):f}" if isinstance(value, Decimal) else str(value)

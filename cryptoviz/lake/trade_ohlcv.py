@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from cryptoviz.errors import QueryError
 from cryptoviz.lake.schema import AMOUNT, KAFKA_COLUMNS, PARTITION_COLUMNS, TIME, TRADES
-from cryptoviz.trades.candle import INTERVALS_US
+from cryptoviz.trades.candle import INTERVALS_US, TOO_LARGE
 from cryptoviz.trades.gap_tracker import HALT_AFTER_US
 
 __all__ = [
@@ -85,18 +85,24 @@ def base_of(interval: str) -> str | None:
 
 
 def with_quote(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with the column `quote`, price times size: exact if both have 18 decimals together at most, else rounded to 18."""
+    """The rows with the column `quote`, price times size: exact if both have 18 decimals together at most, else rounded to 18.
+
+    It may be null if it is `TOO_LARGE`.
+    """
     price, size = rows.column("price"), rows.column("size")
     try:
         quote = pc.multiply(price.cast(_FAST[0]), size.cast(_FAST[1])).cast(AMOUNT)
     except pa.ArrowInvalid:
         products = [_EXACT.multiply(one, other) for one, other in zip(price.to_pylist(), size.to_pylist(), strict=True)]
-        quote = pa.array([one.quantize(_UNIT, ROUND_HALF_EVEN, _EXACT) for one in products], AMOUNT)
+        quote = pa.array([one.quantize(_UNIT, ROUND_HALF_EVEN, _EXACT) if one < TOO_LARGE else None for one in products], AMOUNT)
     return rows.append_column(pa.field("quote", AMOUNT), quote)
 
 
 def sums_sql(interval: str, source: str) -> str:
-    """A SELECT of `SUMS` over a relation with `TRADE_COLUMNS` and `quote`. A trade without a number or a valid venue time is in no candle."""
+    """A SELECT of `SUMS` over a relation with `TRADE_COLUMNS` and `quote`.
+
+    A trade without a number or a valid venue time, or that is `TOO_LARGE` for the sums, is in no candle.
+    """
     columns = (
         _bucket(interval, "venue_ts"), *KEYS, "arg_min(price, trade_number) AS open", "max(price) AS high", "min(price) AS low",
         "arg_max(price, trade_number) AS close", _total("size", "volume"), _total("quote", "quote_volume"),
@@ -104,7 +110,8 @@ def sums_sql(interval: str, source: str) -> str:
         _total("CASE WHEN side = 'buy' THEN quote ELSE 0 END", "taker_buy_quote_volume"),
         "count(*) AS trades", "min(trade_number) AS first_trade", "max(trade_number) AS last_trade",
     )  # fmt: skip
-    chosen = f"FROM {source} WHERE venue_ts IS NOT NULL AND trade_number IS NOT NULL"
+    small = f"size < {TOO_LARGE} AND quote < {TOO_LARGE}"
+    chosen = f"FROM {source} WHERE venue_ts IS NOT NULL AND trade_number IS NOT NULL AND {small}"
     return _grouped(columns, chosen)
 
 

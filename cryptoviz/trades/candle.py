@@ -10,7 +10,7 @@ import msgspec
 
 from cryptoviz.trades.record import Side, Trade
 
-__all__ = ["INTERVALS_US", "CandleSums", "TradeCandle", "candle_of"]
+__all__ = ["INTERVALS_US", "TOO_LARGE", "CandleSums", "TradeCandle", "candle_of"]
 
 _SECOND_US = 1_000_000
 INTERVALS_US = {
@@ -18,6 +18,9 @@ INTERVALS_US = {
     "1d": 86_400 * _SECOND_US,
 }  # fmt: skip
 """All divide a UTC day, so that each interval starts at a multiple of its length since 1970."""
+TOO_LARGE = 10**15
+"""A trade of so many coins, or worth so much, is in no candle: sums in the lake have 20 digits in front of the point, the room of 100 000 smaller
+trades of an interval."""
 _EXACT = Context(prec=120, traps=[Inexact])
 """A product of two amounts has 76 digits at most; the rest are for sums of 10^44 of them."""
 _ROUNDED = Context(prec=120)
@@ -88,6 +91,11 @@ class CandleSums:
     def quiet(cls, price: Decimal) -> CandleSums:
         """Without trades, at the last price."""
         return cls(None, None, price, price, price, price, _ZERO, _ZERO, 0, _ZERO, _ZERO)
+
+    @property
+    def too_large(self) -> bool:
+        """See `TOO_LARGE`."""
+        return self.volume >= TOO_LARGE or self.quote >= TOO_LARGE
 
     def copy(self) -> CandleSums:
         return copy(self)

@@ -153,6 +153,10 @@ class CandleBuilder:
             return
         second_us = trade.venue_ts - trade.venue_ts % _SECOND_US
         one = CandleSums.of(trade, trade.trade_number)
+        if one.too_large:
+            self._permanent.append(window := _Window(trade.venue_ts, trade.venue_ts))
+            self._gaps_changed.append(window)
+            return
         known = self._seconds.setdefault(second_us, one)
         if known is not one:
             known.merge(one)

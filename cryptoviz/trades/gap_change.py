@@ -95,7 +95,10 @@ def restored_state(venue: str, symbol: str, number: int | None, venue_us: int | 
     if number is None and not gaps:
         return None
     first = min([high + 1, *(gap.first for gap in gaps)])
-    return TrackerState(venue=venue, symbol=symbol, first=first, high=high, high_us=venue_us, seen_us=venue_us, fixed=True, gaps=gaps)
+    changed_us = max((change.changed_ts for change in changes), default=0)
+    return TrackerState(
+        venue=venue, symbol=symbol, first=first, high=high, high_us=venue_us, seen_us=venue_us, fixed=True, gaps=gaps, changed_us=changed_us
+    )
 
 
 def _open_gap(change: GapChange) -> OpenGap:

@@ -88,6 +88,7 @@ class TrackerState(msgspec.Struct, kw_only=True):
         high_us: venue time of the trade `high`, or of the last one before it with a time.
         seen_us: everything that the venue executed before it is recorded or in a gap.
         fixed: numbers below `first` were recorded by an earlier run, so they are duplicates.
+        changed_us: time of the newest recorded change of its gaps, by the clock of the run that wrote it; 0 without one.
     """
 
     venue: str
@@ -98,6 +99,7 @@ class TrackerState(msgspec.Struct, kw_only=True):
     seen_us: int | None = None
     fixed: bool = False
     gaps: list[OpenGap] = []
+    changed_us: int = 0
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -195,6 +196,11 @@ class CoinbaseSession(StreamSession):
         return [Refused(symbol, str(channel), text) for symbol in named for channel in self.channels] or [Refused("", "", text)]
 
 
+def _trades_below(number: int, most: int, call: RefillCall) -> RefillCall:
+    query = {"limit": str(min(ROWS, most)), "after": str(number)}
+    return replace(call, path=f"/products/{quote(call.instrument.symbol, safe='')}/trades", query=query)
+
+
 class CoinbaseVenue(StreamVenue):
     """See the module."""
 
@@ -204,8 +210,8 @@ class CoinbaseVenue(StreamVenue):
         return CoinbaseSession(instruments, channels, connection)
 
     def refill(self, instrument: Instrument, run: IdRun, around_us: tuple[int | None, int | None] = (None, None)) -> RefillCall:
-        query = {"limit": str(min(ROWS, run.size)), "after": str(run.last + 1)}
-        return RefillCall(f"/products/{quote(instrument.symbol, safe='')}/trades", query, instrument, run, around_us)
+        # With the trade after the run: only one above a number proves that the number is gone, and does not come later.
+        return _trades_below(run.last + 2, run.size + 1, RefillCall("", {}, instrument, run, around_us))
 
     def parse_refill(self, response: HttpResponse, call: RefillCall) -> RefillPage:
         if response.status != 200:
@@ -220,9 +226,10 @@ class CoinbaseVenue(StreamVenue):
         if first is None:
             # Older trades do not exist, however far back the run reaches.
             return RefillPage((), absent=((run, PermanentReason.TOO_OLD),))
-        rest = IdRun(run.first, first - 1)
-        following = self.refill(call.instrument, rest, call.around_us) if first > run.first else None
-        return RefillPage(tuple(rows.trades), (), rows.absent(run, first, run.last), following)
+        rest = replace(call, run=IdRun(run.first, min(first - 1, run.last)), cursor=first)
+        following = _trades_below(first, rest.run.size, rest) if first > run.first else None
+        # The history can lag behind the stream: above its newest trade nothing is proved. `cursor` is a trade above the run that it has.
+        return RefillPage(tuple(rows.trades), (), rows.absent(run, first, max(call.cursor - 1, *rows.numbers)), following)
 
     def klines(self, instrument: Instrument, first_us: int, until_us: int) -> KlineCall:
         query = {"granularity": "60", "start": str(first_us // 1_000_000), "end": str(until_us // 1_000_000 - 60)}

@@ -16,6 +16,9 @@ AHEAD_US = 86_400_000_000
 """A venue's clock may be wrong, but not by a day: such a time is a default or an overflow."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
+_VALID_TIME = "valid is RFC 3339, as in 2026-01-31T12:00:00.123456Z"
+_SECONDS = slice(17, 19)
+"""Their place in it."""
 _DECIMAL = re.compile(r"[0-9]{1,40}(?:\.[0-9]{1,40})?")
 _EXPONENT = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,18})?[eE][+-]?[0-9]{1,2}")
 _NUMBER = re.compile(r"[0-9.eE+-]{1,60}")
@@ -39,17 +42,23 @@ def us_of_count(count: int, ingest_us: int) -> int | None:
 def us_of_text(text: str, ingest_us: int) -> int | None:
     """Of an RFC 3339 text with up to 9 digits of a second, rounded down; None if it is impossible (see `possible`).
 
+    A leap second (23:59:60 UTC) is the same as the second after it, as in POSIX, which does not count it.
+
     Raises:
         ValueError: not such a text.
     """
     if _RFC_3339.fullmatch(text) is None:
-        raise ValueError(f"time {text[:40]!r}: valid is RFC 3339, as in 2026-01-31T12:00:00.123456Z")
+        raise ValueError(f"time {text[:40]!r}: {_VALID_TIME}")
+    leap = text[_SECONDS] == "60"
     try:
-        since = datetime.fromisoformat(text) - _EPOCH
+        since = datetime.fromisoformat(f"{text[: _SECONDS.start]}59{text[_SECONDS.stop :]}" if leap else text) - _EPOCH
     except OverflowError:
         # The offset leads out of the calendar.
         return None
-    return possible((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds, ingest_us)
+    seconds = since.days * 86_400 + since.seconds + leap
+    if leap and seconds % 86_400:
+        raise ValueError(f"time {text[:40]!r}: {_VALID_TIME}")
+    return possible(seconds * 1_000_000 + since.microseconds, ingest_us)
 
 
 def number_text(raw: msgspec.Raw) -> str:

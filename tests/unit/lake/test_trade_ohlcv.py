@@ -130,6 +130,44 @@ def test_sums_beyond_the_fast_types_are_exact_to_18_decimals() -> None:
     assert next(iter(row.values()))["open"] == Decimal(price)
 
 
+@pytest.mark.parametrize(
+    ("price", "size"),
+    [
+        ("1", "99999999999999999999"),  # the largest size that is a valid amount
+        ("1000000000000", "1000"),  # 10^15
+        ("1000000000000", "1000000000000"),  # 10^24 has more digits than the column
+        ("0.000000000000000001", "1000000000000000"),
+    ],
+)
+def test_a_trade_that_no_sum_can_hold_costs_its_own_candle_only(price: str, size: str) -> None:
+    every = [trade(n, at_s=60.0 * n, price="2", size="3") for n in (1, 2, 4, 5)]
+    every += [trade(3, at_s=60.0 * 2 + 1, price=price, size=size), trade(6, at_s=301, price="2", size="99999999999999")]
+    rows = [row for _, row in sorted(candles(every, "1m").items())]
+    assert [(row["volume"], row["quote_volume"], row["trades"]) for row in rows] == [
+        (3, 6, 1),
+        (3, 6, 1),
+        (3, 6, 1),
+        (100_000_000_000_002, 200_000_000_000_004, 2),
+    ]
+    assert [row["complete"] for row in rows] == [False, False, False, False]
+    whole = [row for _, row in sorted(candles([*every, trade(7, at_s=360)], "1m").items())]
+    assert [row["complete"] for row in whole] == [False, False, False, True, False]
+    kept = expected([*every, trade(7, at_s=360)], "1m")
+    assert [(one.volume, one.trades) for _, one in sorted(kept.items())][:4] == [(3, 1), (3, 1), (3, 1), (100_000_000_000_002, 2)]
+    assert not kept[START_US + 120 * US].complete
+
+
+def test_the_largest_trades_of_an_interval_add_up() -> None:
+    """100 000 of them: 10^20 is the first sum that the column cannot hold."""
+    one = rows_of([trade(1, price="1", size="999999999999999.999999999999999999")])
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.register("one", one)
+    connection.execute("CREATE TABLE every AS SELECT one.* FROM one, range(100000)")
+    (found,) = connection.sql(sums_sql("1d", "every")).to_arrow_table().to_pylist()
+    assert found["volume"] == found["quote_volume"] == Decimal("99999999999999999999.999999999999900000")
+
+
 def test_rows_below_the_stored_offsets_are_left_out() -> None:
     batch = pa.record_batch({
         "kafka_topic_id": ["a", "a", "a", "b", "a"], "kafka_partition": pa.array([0, 0, 1, 0, 2], pa.int32()), "kafka_offset": [4, 5, 6, 0, 0],

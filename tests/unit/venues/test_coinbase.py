@@ -105,14 +105,43 @@ def rows_of(numbers) -> bytes:
 def test_a_refill_comes_newest_first_and_continues_to_older_trades():
     call = COINBASE.refill(BITCOIN["coinbase"], IdRun(100, 104))
     assert call is not None
-    assert (call.path, dict(call.query)) == ("/products/BTC-USD/trades", {"limit": "5", "after": "105"})
-    page = COINBASE.parse_refill(response(rows_of([104, 102, 101])), call)
-    assert [(trade.trade_number, trade.side, trade.source) for trade in page.trades] == [(n, "sell", "refill") for n in (104, 102, 101)]
+    assert (call.path, dict(call.query)) == ("/products/BTC-USD/trades", {"limit": "6", "after": "106"})
+    page = COINBASE.parse_refill(response(rows_of([105, 104, 102, 101])), call)
+    assert [(trade.trade_number, trade.side, trade.source) for trade in page.trades] == [(n, "sell", "refill") for n in (105, 104, 102, 101)]
     assert page.absent == ((IdRun(103, 103), "not_at_venue"),)
     assert page.next is not None
     assert (page.next.run, dict(page.next.query)) == (IdRun(100, 100), {"limit": "1", "after": "101"})
     assert COINBASE.parse_refill(response(rows_of([100])), page.next).next is None
     assert COINBASE.parse_refill(response(b"[]"), page.next).absent == ((IdRun(100, 100), "too_old"),)
+
+
+def test_trades_above_the_newest_of_a_history_that_lags_are_not_gone():
+    """The stream had 99 and 105. The history ends at 102 and lacks 101: 103 and 104 may still come, 101 is gone."""
+    call = COINBASE.refill(BITCOIN["coinbase"], IdRun(100, 104))
+    page = COINBASE.parse_refill(response(rows_of([102, 100, 99])), call)
+    assert (page.absent, page.next) == (((IdRun(101, 101), "not_at_venue"),), None)
+    # Once it has the trade after the gap, what it lacks is gone.
+    page = COINBASE.parse_refill(response(rows_of([105, 102, 100])), call)
+    assert (page.absent, page.next) == (((IdRun(101, 101), "not_at_venue"), (IdRun(103, 104), "not_at_venue")), None)
+
+
+def test_a_history_that_begins_after_the_gap_ends_the_refill():
+    call = COINBASE.refill(BITCOIN["coinbase"], IdRun(100, 104))
+    page = COINBASE.parse_refill(response(rows_of([105])), call)
+    assert page.absent == ()
+    assert page.next is not None
+    assert (page.next.run, dict(page.next.query)) == (IdRun(100, 104), {"limit": "5", "after": "105"})
+    last = COINBASE.parse_refill(response(b"[]"), page.next)
+    assert (last.absent, last.next) == (((IdRun(100, 104), "too_old"),), None)
+
+
+def test_what_is_missing_between_two_pages_is_gone():
+    call = COINBASE.refill(BITCOIN["coinbase"], IdRun(100, 104))
+    page = COINBASE.parse_refill(response(rows_of([105, 104])), call)
+    assert page.next is not None
+    # Numbers below 104 are asked for: 103 is neither here nor there.
+    page = COINBASE.parse_refill(response(rows_of([102, 101, 100])), page.next)
+    assert (page.absent, page.next) == (((IdRun(103, 103), "not_at_venue"),), None)
 
 
 def test_a_refill_that_fails_says_so_as_a_provider_does():

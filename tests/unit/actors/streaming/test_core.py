@@ -81,6 +81,25 @@ def test_what_the_venue_no_longer_has_is_a_permanent_gap() -> None:
     assert stream.missing() == {}
 
 
+def test_a_change_is_later_than_those_before_a_restart_though_the_clock_was_set_back() -> None:
+    """A gap is what its newest change says: closed an hour earlier than it was found, it would be open for ever."""
+    stream, back_us = core(), 3_600_000_000
+    stream.streamed(frame(1, 3))
+    log = [one for one in [stream.take_transaction()] if one is not None]
+    records, changes = committed(log)
+    (found,) = changes
+    assert BITCOIN is not None
+    successor = StreamCore(SPEC, [BITCOIN], FakeClock(START_US // 1000), lambda: START_US - back_us)
+    state = restored(last_trades(partial(window, records), {0: (0, len(records))}, {KEY: "BTCUSDT"}), changes)
+    assert state is not None
+    successor.restore({"BTCUSDT": state})
+    successor.take_transaction()  # the open gap again
+    successor.refilled(BITCOIN, [trade(2, Source.REFILL)], (), ())
+    closed = successor.take_transaction()
+    (change,) = [GapChange.from_json(message.value) for message in closed.audit_records] if closed else []
+    assert (change.gap_id, change.state, change.changed_ts) == (found.gap_id, "refilled", found.changed_ts + 2)
+
+
 def test_a_heartbeat_with_the_last_trade_opens_a_gap() -> None:
     stream = core()
     stream.streamed(frame(1))
