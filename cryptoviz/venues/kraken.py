@@ -47,6 +47,11 @@ _OPTIONS: Mapping[Channel, Mapping[str, object]] = {
 }  # fmt: skip
 _REST_BASES = {"BTC": "XBT", "DOGE": "XDG"}
 STEP_BACK_US = 60_000_000
+DISORDER_NS = 1_000_000_000
+"""Rows are ordered by time, and a number may be older than a lower one: only one that is not among the rows from so long before its neighbours to so
+long after them does not exist."""
+_LOOKED = 100
+"""Added to the cursor of a call that looks at the surroundings of a number."""
 MAX_STEPS_BACK = 6
 """A gap's first trade may be older than the trade before it, by the venue's clock: asked from 1 minute earlier, then 4, up to 17 hours."""
 
@@ -301,19 +306,23 @@ class KrakenVenue(StreamVenue):
     def parse_refill(self, response: HttpResponse, call: RefillCall) -> RefillPage:
         result_of(response)
         rows = RefillRows(NAME, call.instrument, response)
-        last_ns = self._read(response, rows)
+        last_ns, times_ns = self._read(response, rows)
         run, first, last = call.run, min(rows.numbers, default=None), max(rows.numbers, default=None)
         if first is None or last is None:
             return RefillPage(())
         absent: tuple[tuple[IdRun, str], ...] = ()
         if first > run.first:
-            if call.cursor < MAX_STEPS_BACK:
+            if call.cursor % _LOOKED < MAX_STEPS_BACK:
                 return RefillPage(tuple(rows.trades), next=self._step_back(call))
             absent = ((IdRun(run.first, min(first - 1, run.last)), PermanentReason.TOO_OLD),)
         absent += rows.absent(run, first, last)
+        if (look := self._look(call, absent, times_ns, last_ns)) is not None:
+            proved = tuple(one for one in absent if one[0].last < look.run.first)
+            return RefillPage(tuple(rows.trades), (), proved, look)
         rest = IdRun(max(run.first, last + 1), run.last)
         more = last < run.last and last_ns > int(call.query["since"]) + 1
-        following = self._call(call.instrument, rest, call.around_us, last_ns, call.cursor) if more else None
+        cursor = call.cursor if rest.first == run.first else call.cursor % _LOOKED
+        following = self._call(call.instrument, rest, call.around_us, last_ns, cursor) if more else None
         return RefillPage(tuple(rows.trades), (), absent, following)
 
     def _call(self, instrument: Instrument, run: IdRun, around_us: tuple[int | None, int | None], from_ns: int, cursor: int = 0) -> RefillCall:
@@ -322,21 +331,36 @@ class KrakenVenue(StreamVenue):
 
     def _step_back(self, call: RefillCall) -> RefillCall:
         """The trades begin after the gap's first: ask from an earlier time."""
-        earlier_ns = int(call.query["since"]) - STEP_BACK_US * 4**call.cursor * 1_000
+        earlier_ns = int(call.query["since"]) - STEP_BACK_US * 4 ** (call.cursor % _LOOKED) * 1_000
         return self._call(call.instrument, call.run, call.around_us, earlier_ns, call.cursor + 1)
 
-    def _read(self, response: HttpResponse, rows: RefillRows) -> int:
-        """Collect the rows, from the text, as their times have more digits than a double; returns `last`, ns."""
+    def _look(self, call: RefillCall, absent: Sequence[tuple[IdRun, str]], times_ns: Mapping[int, int], last_ns: int) -> RefillCall | None:
+        """The call for the surroundings of the first number that the answer lacks without having them; None: there is none, or it was that call."""
+        is_full = len(times_ns) >= ROWS
+        for run, reason in absent:
+            if reason != PermanentReason.NOT_AT_VENUE or (call.cursor >= _LOOKED and run.first == call.run.first):
+                continue
+            before_ns = times_ns[max(number for number in times_ns if number < run.first)]
+            after_ns = times_ns[min(number for number in times_ns if number > run.last)]
+            if int(call.query["since"]) > before_ns - DISORDER_NS or (is_full and last_ns < after_ns + DISORDER_NS):
+                rest = IdRun(run.first, call.run.last)
+                return self._call(call.instrument, rest, call.around_us, before_ns - DISORDER_NS, call.cursor % _LOOKED + _LOOKED)
+        return None
+
+    def _read(self, response: HttpResponse, rows: RefillRows) -> tuple[int, dict[int, int]]:
+        """Collect the rows, from the text, as their times have more digits than a double; returns `last`, and the time of each number, in ns."""
+        times_ns: dict[int, int] = {}
         try:
             result = _ANSWER.decode(response.body).result
             last_ns = int(_LAST.decode(result.pop("last")))
             (listed,) = result.values()
             for price, size, moment, side, _, _, number in _ROW_LIST.decode(listed):
-                moment_us = possible(int(Decimal(number_text(moment)) * 1_000_000), rows.ingest_us)
+                times_ns[number] = int(Decimal(number_text(moment)) * 1_000_000_000)
+                moment_us = possible(times_ns[number] // 1_000, rows.ingest_us)
                 rows.add(number, plain(price), plain(size), {"b": Side.BUY, "s": Side.SELL}[side], moment_us)
         except (msgspec.DecodeError, ArithmeticError, ValueError, KeyError, RecursionError) as error:
             raise bad_payload(NAME, f"not a list of trades: {type(error).__name__}: {error}") from None
-        return last_ns
+        return last_ns, times_ns
 
     def klines(self, instrument: Instrument, first_us: int, until_us: int) -> KlineCall:
         query = {"pair": _pair(instrument), "interval": "1", "since": str(first_us // 1_000_000 - 1)}

@@ -118,6 +118,7 @@ def test_a_refill_comes_newest_first_and_continues_to_older_trades():
 def test_trades_above_the_newest_of_a_history_that_lags_are_not_gone():
     """The stream had 99 and 105. The history ends at 102 and lacks 101: 103 and 104 may still come, 101 is gone."""
     call = COINBASE.refill(BITCOIN["coinbase"], IdRun(100, 104))
+    assert call is not None
     page = COINBASE.parse_refill(response(rows_of([102, 100, 99])), call)
     assert (page.absent, page.next) == (((IdRun(101, 101), "not_at_venue"),), None)
     # Once it has the trade after the gap, what it lacks is gone.
@@ -127,6 +128,7 @@ def test_trades_above_the_newest_of_a_history_that_lags_are_not_gone():
 
 def test_a_history_that_begins_after_the_gap_ends_the_refill():
     call = COINBASE.refill(BITCOIN["coinbase"], IdRun(100, 104))
+    assert call is not None
     page = COINBASE.parse_refill(response(rows_of([105])), call)
     assert page.absent == ()
     assert page.next is not None
@@ -137,6 +139,7 @@ def test_a_history_that_begins_after_the_gap_ends_the_refill():
 
 def test_what_is_missing_between_two_pages_is_gone():
     call = COINBASE.refill(BITCOIN["coinbase"], IdRun(100, 104))
+    assert call is not None
     page = COINBASE.parse_refill(response(rows_of([105, 104])), call)
     assert page.next is not None
     # Numbers below 104 are asked for: 103 is neither here nor there.

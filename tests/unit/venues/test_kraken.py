@@ -4,6 +4,8 @@ import json
 from itertools import pairwise
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cryptoviz.errors import BadPayload, FrameError, ProviderUnavailable
 from cryptoviz.trades.id_runs import IdRun
@@ -153,7 +155,74 @@ def test_a_refill_begins_at_the_trade_before_the_gap_and_continues_from_the_last
     still = KRAKEN.parse_refill(response(answer(rows_of([5]), 1_767_225_005_123_456_700)), page.next)
     assert (still.next, still.absent) == (None, ())
     skipped = KRAKEN.parse_refill(response(answer(rows_of([5, 7]), 1_767_225_007_123_456_700)), page.next)
-    assert skipped.absent == ((IdRun(6, 6), "not_at_venue"),)
+    assert skipped.absent == ()
+    assert skipped.next is not None
+    # From a second before trade 5: only an answer that has what lies around number 6 proves that there is none.
+    assert (skipped.next.run, skipped.next.query["since"]) == (IdRun(6, 6), "1767225004123456699")
+    again = KRAKEN.parse_refill(response(answer(rows_of([5, 7]), 1_767_225_007_123_456_700)), skipped.next)
+    assert (again.absent, again.next) == (((IdRun(6, 6), "not_at_venue"),), None)
+
+
+def rows_at(*numbers_ns: tuple[int, int]) -> bytes:
+    rows = ",".join(f'["2","1",{ns // 10**9}.{ns % 10**9:09},"b","m","",{number}]' for number, ns in numbers_ns)
+    return f'{{"error":[],"result":{{"XXBTZUSD":[{rows}],"last":"{numbers_ns[-1][1]}"}}}}'.encode()
+
+
+AT_NS = 1_767_225_000_000_000_000
+
+
+def test_a_trade_that_is_older_than_the_one_before_it_is_found_and_not_gone():
+    """Number 5 is 3 ms older than number 4, which the refill begins at: the answer has 4 and 6."""
+    four, five, six = (4, AT_NS), (5, AT_NS - 3_000_000), (6, AT_NS + 1_000_000)
+    call = KRAKEN.refill(BITCOIN["kraken"], IdRun(5, 5), (AT_NS // 1_000, six[1] // 1_000))
+    assert call is not None
+    page = KRAKEN.parse_refill(response(rows_at(four, six)), call)
+    assert page.absent == ()
+    assert page.next is not None
+    assert int(page.next.query["since"]) < five[1]
+    found = KRAKEN.parse_refill(response(rows_at((3, AT_NS - 500_000_000), five, four, six)), page.next)
+    assert (found.absent, found.next) == ((), None)
+    assert 5 in [one.trade_number for one in found.trades]
+
+
+def test_a_trade_of_the_next_page_is_not_gone_though_a_higher_number_ends_this_one(monkeypatch):
+    """Pages of 3 rows: number 6 comes 1 ms after number 7, with which the page ends."""
+    monkeypatch.setattr("cryptoviz.venues.kraken.ROWS", 3)
+    history = [(4, AT_NS), (5, AT_NS + 2_000_000_000), (7, AT_NS + 4_000_000_000), (6, AT_NS + 4_001_000_000), (8, AT_NS + 9_000_000_000)]
+    call = KRAKEN.refill(BITCOIN["kraken"], IdRun(5, 7), (AT_NS // 1_000, None))
+    got: set[int] = set()
+    absent: list[tuple[IdRun, str]] = []
+    calls = 0
+    while call is not None and calls < 20:
+        calls += 1
+        served = [one for one in history if one[1] > int(call.query["since"])][:3]
+        page = KRAKEN.parse_refill(response(rows_at(*served)), call)
+        got |= {int(one.trade_id) for one in page.trades}
+        absent += page.absent
+        call = page.next
+    assert (sorted(got), absent, call) == ([4, 5, 6, 7], [], None)
+
+
+def test_numbers_that_are_gone_on_both_sides_of_a_run_are_no_obstacle():
+    call = KRAKEN.refill(BITCOIN["kraken"], IdRun(5, 6), (AT_NS // 1_000, None))
+    assert call is not None
+    page = KRAKEN.parse_refill(response(rows_at((3, AT_NS), (8, AT_NS + 1))), call)
+    assert page.next is not None
+    last = KRAKEN.parse_refill(response(rows_at((3, AT_NS), (8, AT_NS + 1))), page.next)
+    assert (last.absent, last.next) == (((IdRun(5, 6), "not_at_venue"),), None)
+
+
+def test_a_page_that_is_too_dense_for_a_second_look_ends_the_refill(monkeypatch):
+    """Three rows of the same moment fill the page: what it lacks is asked for once more, and no further."""
+    monkeypatch.setattr("cryptoviz.venues.kraken.ROWS", 3)
+    history = [(4, AT_NS), (5, AT_NS), (7, AT_NS), (8, AT_NS + 1)]
+    call = KRAKEN.refill(BITCOIN["kraken"], IdRun(5, 7), (AT_NS // 1_000, None))
+    calls = 0
+    while call is not None and calls < 20:
+        calls += 1
+        served = [one for one in history if one[1] > int(call.query["since"])][:3]
+        call = KRAKEN.parse_refill(response(rows_at(*served)), call).next
+    assert calls <= 3
 
 
 def test_a_refill_that_begins_too_late_is_asked_for_from_earlier_and_then_given_up():
@@ -170,6 +239,28 @@ def test_a_refill_that_begins_too_late_is_asked_for_from_earlier_and_then_given_
     assert len(asked) == 7
     assert page is not None
     assert page.absent == ((IdRun(5, 5), "too_old"),)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(3, 40), st.sets(st.integers(1, 40)), st.lists(st.integers(-900, 900), min_size=42, max_size=42))
+def test_any_disorder_below_a_second_ends_in_what_the_venue_has(monkeypatch, size, never, shifts_ms):
+    """A naive venue: trade n about n seconds after the start, ordered by time. The stream had 0 and `size` + 1."""
+    monkeypatch.setattr("cryptoviz.venues.kraken.ROWS", 12)
+    numbers = [n for n in range(size + 2) if n not in never or not 1 <= n <= size]
+    history = sorted(((n, AT_NS + n * 1_000_000_000 + shifts_ms[n] * 1_000_000) for n in numbers), key=lambda one: (one[1], one[0]))
+    times = dict(history)
+    call = KRAKEN.refill(BITCOIN["kraken"], IdRun(1, size), (times[0] // 1_000, times[size + 1] // 1_000))
+    got: set[int] = set()
+    gone: set[int] = set()
+    calls = 0
+    while call is not None:
+        calls += 1
+        assert calls < 100
+        page = KRAKEN.parse_refill(response(rows_at(*[one for one in history if one[1] > int(call.query["since"])][:12])), call)
+        got |= {int(one.trade_id) for one in page.trades}
+        gone |= {n for run, _ in page.absent for n in range(run.first, run.last + 1)} - got
+        call = page.next
+    assert (gone, {n for n in got if 1 <= n <= size}) == ({n for n in never if 1 <= n <= size}, {n for n in numbers if 1 <= n <= size})
 
 
 def test_pairs_of_the_other_interface_and_its_errors():
