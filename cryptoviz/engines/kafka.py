@@ -68,7 +68,7 @@ class EmbeddedKafka(EmbeddedEngine):
         """`java_options`: instead of those that use the class archive."""
         super().__init__(settings, identity=identity)
         self._java_options = java_options
-        self._admin = TopicAdmin(settings.kafka, settings.stream_topics, settings.topic_limits)
+        self._admin = TopicAdmin(settings.kafka, settings.stream_topics, settings.topic_limits, lambda: self._killed)
 
     @property
     def folder(self) -> Path:

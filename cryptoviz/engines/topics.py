@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,6 +19,8 @@ __all__ = ["TopicAdmin"]
 
 _PROBE_S = 1.8
 _CREATE_S = 30.0
+_STEP_S = 4.0
+"""Below the 10 s in which a supervisor must have removed a component."""
 _PASSING = frozenset(
     (
         KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT, KafkaError.NETWORK_EXCEPTION,
@@ -31,10 +34,19 @@ _PASSING = frozenset(
 class TopicAdmin:
     """Pings a broker and creates topics. Connects at the first call; thread-safe."""
 
-    def __init__(self, kafka: KafkaSettings, more: Mapping[str, int] | None = None, own: Mapping[str, Mapping[str, str]] | None = None) -> None:
-        """`more`: partitions of topics beside those of collection, by name. `own`: configuration of single topics, which goes first."""
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        more: Mapping[str, int] | None = None,
+        own: Mapping[str, Mapping[str, str]] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`more`: partitions of topics beside those of collection, by name. `own`: configuration of single topics, which goes first. `stopped`: the
+        broker was killed, and no creation waits for it any longer.
+        """
         self._kafka = kafka
         self._own = dict(own or {})
+        self._stopped = stopped
         self._more = dict(more or {})
         self._client: Any = None
 
@@ -56,7 +68,7 @@ class TopicAdmin:
         """
         wanted = self._wanted()
         check_topics(self._kafka)
-        there = self._metadata(_CREATE_S).topics
+        there = self._metadata(_STEP_S).topics
         new = [self._topic(name, partitions, limits) for name, partitions in wanted.items() if name not in there]
         for name, partitions in wanted.items():
             has = len(there[name].partitions) if name in there else partitions
@@ -67,7 +79,7 @@ class TopicAdmin:
         futures: dict[str, Future[None]] = self._admin().create_topics(new, request_timeout=_CREATE_S) if new else {}
         for name, future in futures.items():
             try:
-                future.result(_CREATE_S)
+                self._await(future, f"the creation of topic {name!r}")
             except KafkaException as error:
                 self._explain(name, error)
             else:
@@ -79,7 +91,7 @@ class TopicAdmin:
     def _add_partitions(self, name: str, partitions: int) -> None:
         future = self._admin().create_partitions([NewPartitions(name, partitions)], request_timeout=_CREATE_S)[name]
         try:
-            future.result(_CREATE_S)
+            self._await(future, f"the partitions of topic {name!r}")
         except KafkaException as error:
             address = self._kafka.bootstrap_servers
             text = f"cannot raise the partitions of topic {name!r} to {partitions}: {error.args[0].str()}"
@@ -103,6 +115,19 @@ class TopicAdmin:
             raise EngineUnavailable(text, engine="kafka", address=self._kafka.bootstrap_servers) from error
         hint = f"{text}. Create it yourself with {self._wanted()[name]} partition(s) and max.message.bytes={self._kafka.max_record_bytes}"
         raise SettingsError(hint, setting="CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS") from error
+
+    def _await(self, answer: Future[None], what: str) -> None:
+        """Wait for the answer, in steps between which the end of the broker is noticed."""
+        deadline = time.monotonic() + _CREATE_S
+        while True:
+            try:
+                return answer.result(_STEP_S)
+            except TimeoutError as error:
+                if not self._stopped() and time.monotonic() < deadline:
+                    continue
+                address = self._kafka.bootstrap_servers
+                why = "was stopped" if self._stopped() else f"did not answer within {_CREATE_S:.0f} s (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS)"
+                raise EngineUnavailable(f"{what}: the Kafka broker at {address} {why}", engine="kafka", address=address) from error
 
     def _metadata(self, timeout_s: float) -> Any:
         try:

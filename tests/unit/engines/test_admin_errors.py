@@ -50,6 +50,37 @@ def test_a_broker_that_cannot_create_a_topic_now_is_asked_again(code: int) -> No
         Topics(code).ensure_topics({})
 
 
+class Killed(TopicAdmin):
+    """With a broker that is killed while `method` waits for its answer. `waits`: the time limits of the waits."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(load_settings("live").kafka, stopped=lambda: bool(self.waits))
+        self._method = method
+        self.waits: list[float] = []
+
+    def _admin(self) -> Any:
+        def list_topics(timeout: float) -> Any:
+            if self._method == "list_topics":
+                self.waits.append(timeout)
+                raise KafkaException(KafkaError(KafkaError._TRANSPORT, "gone"))
+            return SimpleNamespace(topics={}, brokers={1: "broker"})
+
+        def result(timeout: float) -> None:
+            self.waits.append(timeout)
+            raise TimeoutError
+
+        return SimpleNamespace(list_topics=list_topics, create_topics=lambda new, **_: {topic.topic: SimpleNamespace(result=result) for topic in new})
+
+
+@pytest.mark.parametrize("method", ["list_topics", "create_topics"])
+def test_a_killed_broker_is_not_waited_for(method: str) -> None:
+    """For half a minute: the stop of Kafka would end the process of all engines, which does not answer for so long."""
+    admin = Killed(method)
+    with pytest.raises(EngineUnavailable):
+        admin.ensure_topics({})
+    assert admin.waits == [4.0]
+
+
 @pytest.mark.parametrize("code", [KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.POLICY_VIOLATION, KafkaError.INVALID_CONFIG])
 def test_a_broker_that_refuses_a_topic_needs_a_person(code: int) -> None:
     with pytest.raises(SettingsError, match="Create it yourself"):
