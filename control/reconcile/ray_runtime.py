@@ -125,9 +125,10 @@ class RayRuntime(Nodes):
     async def stop(self, spec: ComponentSpec, grace_s: float) -> None:
         """Call `stop` with a deadline, unless it is 0, kill the actor, then wait until its name is free."""
         self._addresses.pop(spec.name, None)
-        making = self._making.pop(spec.name, None)
+        making = self._making.get(spec.name)
         if making is not None:
             await asyncio.wait([making])
+            self._making.pop(spec.name, None)  # not before: this stop may be cancelled by another
         actor = self._actor(spec)
         if not await actor.exists():
             return

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +17,15 @@ from control.controller import Controller
 from control.operations.file_store import OperationFile
 from control.operations.manager import OperationManager
 from control.reconcile.desired_state import FileStore
+from control.reconcile.placer import Placer
+from control.reconcile.ray_runtime import RayRuntime
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState as S
 from cryptoviz.components import DesiredState
 from cryptoviz.local.private import write_private
 from cryptoviz.operations import BackfillArguments, OperationState, OperationStatus
 from cryptoviz.settings import load_settings
-from tests.support.control_fakes import Bench
+from tests.support.control_fakes import Bench, small_table
 from tests.support.operation_fakes import FakeOperationRunner, MemoryOperations
 from tests.support.waiting import eventually_async
 
@@ -195,6 +198,45 @@ async def test_writes_of_the_operations_keep_their_order(tmp_path: Path, monkeyp
     await until(lambda: len(written) == 2)
     assert [b'"one"' in content for content in written] == [True, False]
     assert await store.load() == ()
+
+
+class SlowActor:
+    """Exists once `gate` is set."""
+
+    def __init__(self) -> None:
+        self.gate, self.asked = threading.Event(), threading.Event()
+        self.there, self.kills = False, 0
+
+    def create(self, *_: object, **__: object) -> None:
+        self.asked.set()
+        assert self.gate.wait(60)
+        self.there = True
+
+    async def exists(self) -> bool:
+        return self.there
+
+    async def kill(self) -> None:
+        self.there, self.kills = False, self.kills + 1
+
+
+async def test_a_stop_after_a_cancelled_stop_leaves_no_actor() -> None:
+    """Both come while the actor is being created, in a thread that no cancellation ends."""
+    spec, actor = small_table()["engine"], SlowActor()
+    spec = replace(spec, actor="control.reconcile.engine_actor:EngineActor")
+    runtime = RayRuntime("test", Placer(head=lambda: "node"))
+    runtime._actors[spec.name] = actor  # type: ignore[assignment]
+    start = asyncio.create_task(runtime.prepare(spec))
+    await asyncio.to_thread(actor.asked.wait, 60)
+    await leave(start)
+    first = asyncio.create_task(runtime.stop(spec, 0.0))
+    await asyncio.sleep(0)
+    await leave(first)
+    second = asyncio.create_task(runtime.stop(spec, 0.0))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    actor.gate.set()
+    await second
+    assert (actor.there, actor.kills) == (False, 1)
 
 
 class StartedController(Controller):
