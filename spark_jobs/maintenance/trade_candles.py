@@ -37,13 +37,17 @@ _SETTLE = timedelta(seconds=30)
 
 
 def days_to_sum(trades: Mapping[date, Sequence[DayFile]], sums: Mapping[date, Sequence[DayFile]], now: datetime) -> list[date]:
-    """Days with trades that are not in their sums. Pure."""
+    """Days with trades that are not in their sums. Pure.
+
+    Trades are only added to a day until it is removed. Sums of more trades than it has are all that is left of it: they stay as they are, and readers
+    add the late trades.
+    """
     found = []
     for day, files in trades.items():
         stored = {name.interval: name.ticks for file in sums.get(day, ()) if (name := parse_candle_file(file.path))}
         rows = sum(file.rows for file in files)
         over = now >= day_start(day) + timedelta(days=1) + _SETTLE
-        if any(stored.get(interval) != rows for interval in STORED) and (over or abs(rows - stored.get(STORED[0], 0)) >= NEW_TRADES):
+        if any(stored.get(interval, 0) < rows for interval in STORED) and (over or abs(rows - stored.get(STORED[0], 0)) >= NEW_TRADES):
             found.append(day)
     return found
 

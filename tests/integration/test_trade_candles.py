@@ -174,6 +174,24 @@ def test_candles_outlive_their_trades(store: Settings) -> None:
     assert Lake(store).trade_candles(interval="5m").arrow().equals(before)
 
 
+def test_a_late_trade_of_a_removed_day_leaves_its_candles(store: Settings) -> None:
+    """It comes after the retention of its round: 60 minutes with a trade each are stored, of which the table of trades has none any more."""
+    writer = TableWriter(store, "trades")
+    for day in range(3):
+        first = writer.rows
+        writer.write(trade_rows([trade(first + i + 1, START_US + day * DAY_US + i * 60 * US) for i in range(60)], writer.next_offset))
+    a_round(store)
+    short = store.model_copy(update={"lake": store.lake.model_copy(update={"trades_keep_days": 1})})
+    assert a_round(short)["files_expired"] == 1
+    writer.write(trade_rows([trade(0, START_US + 90 * 60 * US)], writer.next_offset))
+    assert a_round(store).get("trade_candle_days_made", 0) == 0
+    rows = Lake(store).trade_candles(interval="1h", end="2026-03-02T00:00Z").arrow().to_pylist()
+    assert [row["trades"] for row in rows] == [60, 1]
+    assert a_round(short)["files_expired"] == 1
+    rows = Lake(store).trade_candles(interval="1h", end="2026-03-02T00:00Z").arrow().to_pylist()
+    assert [row["trades"] for row in rows] == [60]
+
+
 def test_a_round_that_was_killed_leaves_no_candles_twice(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     TableWriter(store, "trades").write(trade_rows([trade(n, START_US + n * 60 * US) for n in range(1, 50)]))
 
