@@ -126,8 +126,12 @@ class CandleFile:
         return f"{folder(self.day)}/part-candles-{self.interval}-{self.ticks}-{self.until_ms}{attempt}.snappy.parquet"
 
     def whole(self, ticks: int | None) -> bool:
-        """Whether it covers the whole day and is up to date, given the day's `ticks` rows in the prices table (None: the day was removed from it)."""
-        return self.until_ms == day_end_ms(self.day) and ticks in (None, self.ticks)
+        """Whether it covers the whole day and is up to date, given the day's `ticks` rows in the prices table (None: the day was removed from it).
+
+        Ticks are only added to a day until it is removed. If it has fewer than the candles were computed from, these came after the removal: the
+        candles are all that is left of the others.
+        """
+        return self.until_ms == day_end_ms(self.day) and (ticks is None or ticks <= self.ticks)
 
 
 def parse_candle_file(path: str) -> CandleFile | None:

@@ -219,3 +219,19 @@ def test_candles_outlive_their_ticks(tmp_path: Path) -> None:
         a_round(no_retention)
         assert a_round(settings)["files_expired"] == 1
         same_candles(Lake(settings).query("SELECT * FROM candles_1h").arrow(), expected)
+
+
+def test_a_late_tick_of_a_removed_day_leaves_its_candles(tmp_path: Path) -> None:
+    """As of a backfill of a day that retention has removed."""
+    with object_store(tmp_path, prices_keep_days=1) as settings:
+        writer = TableWriter(settings, "prices")
+        for day in range(DAYS):
+            writer.write(price_rows([START + day * DAY_MS + i * 60_000 for i in range(60)], first_offset=writer.next_offset, assets=COINS))
+        expected = expected_candles(delta_rows(settings, "prices"), "1h")
+        no_retention = settings.model_copy(update={"lake": settings.lake.model_copy(update={"prices_keep_days": None})})
+        a_round(no_retention)
+        assert a_round(settings)["files_expired"] == 1
+        writer.write(price_rows([START + 5 * 60_000 + 30_000], first_offset=writer.next_offset, assets=COINS))
+        same_candles(Lake(settings).query("SELECT * FROM candles_1h").arrow(), expected)
+        a_round(no_retention)
+        same_candles(Lake(settings).query("SELECT * FROM candles_1h").arrow(), expected)

@@ -97,6 +97,7 @@ NOON_MS = START + 12 * HOUR
         (NEXT_DAY, [], END),
         (NEXT_DAY, candle_files(100, END), None),
         (NEXT_DAY, candle_files(99, END), END),  # a late row
+        (NEXT_DAY, candle_files(101, END), None),  # the day was removed, and these are late rows
         (NEXT_DAY, candle_files(100, END)[:3], END),
         (NEXT_DAY, candle_files(100, NOON_MS), END),  # the day has ended since
         (NOON, [], NOON_MS),
@@ -141,6 +142,7 @@ def test_stored_day_counts_only_with_the_ticks_it_was_made_from() -> None:
     path = CandleFile(DAY, "1h", 100, END).path
     assert whole_days([path], "1h", {DAY: 100}) == {DAY: path}
     assert whole_days([path], "1h", {}) == {DAY: path}  # the ticks are past their retention
+    assert whole_days([path], "1h", {DAY: 99}) == {DAY: path}  # and late ticks have come since
     assert whole_days([path], "1h", {DAY: 101}) == whole_days([path], "1m", {DAY: 100}) == {}
     assert whole_days([CandleFile(DAY, "1h", 100, NOON_MS).path], "1h", {DAY: 100}) == {}
 
