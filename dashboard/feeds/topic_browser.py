@@ -152,6 +152,7 @@ class _Gathered:
     def __init__(self, asked: Browse, spans: Mapping[int, tuple[int, int]]) -> None:
         self._asked, self._spans, self._key = asked, spans, asked.key.encode()
         self._newest = asked.start is Start.NEWEST
+        self._since_ms = asked.value if asked.start is Start.TIME else 0  # records after the first of a time may be older
         self.open_in = set(spans)
         self._records: list[KafkaRecord] = []
         self._of_partition: Counter[int] = Counter()
@@ -170,7 +171,7 @@ class _Gathered:
         self._scanned += 1
         if message.offset() >= self._spans[number][1] - 1:
             self.open_in.discard(number)
-        if self._key and message.key() != self._key:
+        if (self._key and message.key() != self._key) or int(message.timestamp()[1]) < self._since_ms:
             return
         self._records.append(_record(message))
         self._of_partition[number] += 1

@@ -79,6 +79,13 @@ def test_records_of_a_key_are_read_until_there_are_enough() -> None:
     assert found.scanned < 3 * LIMIT
 
 
+def test_records_from_a_time_on_are_not_those_that_follow_it_with_an_earlier_one() -> None:
+    """Kafka finds the first record of a time; those after it may be older. Offset 30 of partition 0 is 60 s after the first, of 1 61 s."""
+    found = read(EACH, Browse("topic", Start.TIME, T0 + 60_000, limit=LIMIT))
+    assert [(one.partition, one.offset) for one in found.records] == [(number % 2, 30 + number // 2) for number in range(LIMIT)]
+    assert found.scanned == 2 * (30 + LIMIT)
+
+
 def read(order: Sequence[tuple[int, int]], asked: Browse) -> Any:
     browse: Callable[..., Any] = TopicBrowser(load_settings())._read
     return browse(Reader(order), asked, {0: (0, RECORDS), 1: (0, RECORDS)})
