@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
@@ -209,7 +211,18 @@ def test_ranges_give_whole_candles(store: Settings) -> None:
     same_candles(lake.candles("BTC", "5m", start=low, end=high).arrow(), chosen)
 
 
-def test_candles_outlive_their_ticks(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class RemovedDay:
+    """A lake whose first day retention has removed, and its candles of an hour before that."""
+
+    settings: Settings
+    writer: TableWriter
+    expected: pd.DataFrame
+
+
+@pytest.fixture
+def removed_day(tmp_path: Path) -> Iterator[RemovedDay]:
+    """Its settings remove no further day."""
     with object_store(tmp_path, prices_keep_days=1) as settings:
         writer = TableWriter(settings, "prices")
         for day in range(DAYS):
@@ -218,20 +231,17 @@ def test_candles_outlive_their_ticks(tmp_path: Path) -> None:
         no_retention = settings.model_copy(update={"lake": settings.lake.model_copy(update={"prices_keep_days": None})})
         a_round(no_retention)
         assert a_round(settings)["files_expired"] == 1
-        same_candles(Lake(settings).query("SELECT * FROM candles_1h").arrow(), expected)
+        yield RemovedDay(no_retention, writer, expected)
 
 
-def test_a_late_tick_of_a_removed_day_leaves_its_candles(tmp_path: Path) -> None:
+def test_candles_outlive_their_ticks(removed_day: RemovedDay) -> None:
+    same_candles(Lake(removed_day.settings).query("SELECT * FROM candles_1h").arrow(), removed_day.expected)
+
+
+def test_a_late_tick_of_a_removed_day_leaves_its_candles(removed_day: RemovedDay) -> None:
     """As of a backfill of a day that retention has removed."""
-    with object_store(tmp_path, prices_keep_days=1) as settings:
-        writer = TableWriter(settings, "prices")
-        for day in range(DAYS):
-            writer.write(price_rows([START + day * DAY_MS + i * 60_000 for i in range(60)], first_offset=writer.next_offset, assets=COINS))
-        expected = expected_candles(delta_rows(settings, "prices"), "1h")
-        no_retention = settings.model_copy(update={"lake": settings.lake.model_copy(update={"prices_keep_days": None})})
-        a_round(no_retention)
-        assert a_round(settings)["files_expired"] == 1
-        writer.write(price_rows([START + 5 * 60_000 + 30_000], first_offset=writer.next_offset, assets=COINS))
-        same_candles(Lake(settings).query("SELECT * FROM candles_1h").arrow(), expected)
-        a_round(no_retention)
-        same_candles(Lake(settings).query("SELECT * FROM candles_1h").arrow(), expected)
+    settings, writer = removed_day.settings, removed_day.writer
+    writer.write(price_rows([START + 5 * 60_000 + 30_000], first_offset=writer.next_offset, assets=COINS))
+    same_candles(Lake(settings).query("SELECT * FROM candles_1h").arrow(), removed_day.expected)
+    a_round(settings)
+    same_candles(Lake(settings).query("SELECT * FROM candles_1h").arrow(), removed_day.expected)
